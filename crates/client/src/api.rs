@@ -1,0 +1,528 @@
+//! Typed calls.
+
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use daruma_api::k8s_openapi::{ClusterResourceScope, Metadata, NamespaceResourceScope, Resource};
+use daruma_api::metav1::{ObjectMeta, Status};
+use daruma_api::status::ApiError;
+use daruma_world::World;
+use futures::Stream;
+use http::{Method, Request};
+use http_body_util::BodyExt;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::rate_limit::TokenBucket;
+use crate::{Body, ClientError, RateLimit, Transport, TransportError, empty_body, full_body};
+
+/// A component's connection to the API: a transport, a user agent and a rate limit. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    world: World,
+    transport: Arc<dyn Transport>,
+    user_agent: Arc<str>,
+    limit: Arc<TokenBucket>,
+}
+
+/// Selection and paging of a list or watch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListOptions {
+    /// Label selector in query-string form; empty selects all.
+    pub label_selector: String,
+    /// Field selector in query-string form; empty selects all.
+    pub field_selector: String,
+    /// Most items in one answer.
+    pub limit: Option<u32>,
+    /// Where the next page starts.
+    pub continue_token: Option<String>,
+    /// `None` asks for the most recent, `"0"` for any cached state.
+    pub resource_version: Option<String>,
+}
+
+/// Items of a list with the list's own metadata.
+#[derive(Debug, Clone)]
+pub struct ListResult<K> {
+    /// The items, in key order.
+    pub items: Vec<K>,
+    /// Revision that the list shows; a watch goes on from it.
+    pub resource_version: String,
+    /// Where the next page starts, when there is one.
+    pub continue_token: Option<String>,
+}
+
+/// One event of a watch.
+#[derive(Debug, Clone)]
+pub enum WatchEvent<K> {
+    /// A new object.
+    Added(K),
+    /// A changed object.
+    Modified(K),
+    /// The last state of a deleted object, at the revision of its deletion.
+    Deleted(K),
+    /// Nothing happened up to this revision.
+    Bookmark(String),
+}
+
+/// How a patch is meant.
+#[derive(Debug, Clone)]
+pub enum Patch {
+    /// RFC 6902.
+    Json(serde_json::Value),
+    /// RFC 7386.
+    Merge(serde_json::Value),
+    /// Kubernetes' strategic merge.
+    Strategic(serde_json::Value),
+}
+
+/// How an object is deleted.
+#[derive(Debug, Clone, Default, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DeleteOptions {
+    /// Seconds of grace; `None` is the object's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace_period_seconds: Option<i64>,
+    /// `Background`, `Foreground` or `Orphan`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub propagation_policy: Option<String>,
+    /// Only this very object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preconditions: Option<daruma_api::metav1::Preconditions>,
+}
+
+impl DeleteOptions {
+    /// Deletes only the object with this UID.
+    pub fn of_uid(uid: &str) -> Self {
+        Self {
+            preconditions: Some(daruma_api::metav1::Preconditions { uid: Some(uid.into()), resource_version: None }),
+            ..Self::default()
+        }
+    }
+}
+
+impl Client {
+    /// Makes a client. `user_agent` appears in managed fields and logs.
+    pub fn new(world: &World, transport: Arc<dyn Transport>, user_agent: &str, limit: RateLimit) -> Self {
+        Self {
+            world: world.clone(),
+            transport,
+            user_agent: user_agent.into(),
+            limit: Arc::new(TokenBucket::new(limit, world.monotonic())),
+        }
+    }
+
+    /// The same connection under another name with a rate limit of its own, as the real
+    /// controller-manager gives every controller.
+    pub fn named(&self, user_agent: &str, limit: RateLimit) -> Self {
+        Self::new(&self.world, self.transport.clone(), user_agent, limit)
+    }
+
+    /// The world this client lives in.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The component's name.
+    pub fn user_agent(&self) -> &str {
+        &self.user_agent
+    }
+
+    /// Objects of kind `K` in all namespaces, or cluster-scoped ones.
+    pub fn all<K: Resource>(&self) -> Api<K> {
+        Api { client: self.clone(), namespace: None, kind: PhantomData }
+    }
+
+    /// Objects of kind `K` in one namespace.
+    pub fn namespaced<K: Resource<Scope = NamespaceResourceScope>>(&self, namespace: &str) -> Api<K> {
+        Api { client: self.clone(), namespace: Some(namespace.into()), kind: PhantomData }
+    }
+
+    /// Cluster-scoped objects of kind `K`.
+    pub fn cluster<K: Resource<Scope = ClusterResourceScope>>(&self) -> Api<K> {
+        self.all()
+    }
+
+    /// Sends any request after waiting for the rate limit; the answer's status is not looked at.
+    pub async fn raw(&self, mut request: Request<Body>) -> Result<http::Response<Body>, TransportError> {
+        self.limit.acquire(&self.world).await;
+        if let Ok(value) = http::HeaderValue::from_str(&self.user_agent) {
+            request.headers_mut().entry(http::header::USER_AGENT).or_insert(value);
+        }
+        self.transport.call(request).await
+    }
+
+    /// Sends a JSON request and gives the response body of a successful answer.
+    pub async fn json(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        content_type: &str,
+        body: Option<Bytes>,
+    ) -> Result<Bytes, ClientError> {
+        let mut builder = Request::builder().method(method).uri(path_and_query).header(http::header::ACCEPT, "application/json");
+        let body = match body {
+            Some(content) => {
+                builder = builder.header(http::header::CONTENT_TYPE, content_type);
+                full_body(content)
+            }
+            None => empty_body(),
+        };
+        let request = builder.body(body).map_err(|error| TransportError(format!("bad request {path_and_query}: {error}")))?;
+        let response = self.raw(request).await?;
+        let status = response.status();
+        let content = collect(response.into_body()).await?;
+        if status.is_success() { Ok(content) } else { Err(to_api_error(status, &content).into()) }
+    }
+}
+
+/// Calls on objects of one kind.
+pub struct Api<K> {
+    client: Client,
+    namespace: Option<Arc<str>>,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K> Clone for Api<K> {
+    fn clone(&self) -> Self {
+        Self { client: self.client.clone(), namespace: self.namespace.clone(), kind: PhantomData }
+    }
+}
+
+impl<K> Api<K>
+where
+    K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    /// The client behind it.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Reads one object.
+    pub async fn get(&self, name: &str) -> Result<K, ClientError> {
+        self.request(Method::GET, &self.path(Some(name), ""), "", None).await
+    }
+
+    /// Reads one object; `None` where it is not there.
+    pub async fn find(&self, name: &str) -> Result<Option<K>, ClientError> {
+        match self.get(name).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lists objects. An item that does not decode is logged and left out.
+    pub async fn list(&self, options: &ListOptions) -> Result<ListResult<K>, ClientError> {
+        #[derive(serde::Deserialize)]
+        struct Raw {
+            metadata: daruma_api::metav1::ListMeta,
+            #[serde(default = "Vec::new")]
+            items: Vec<Box<serde_json::value::RawValue>>,
+        }
+        let path = with_query(&self.path(None, ""), &options.to_query());
+        let content = self.client.json(Method::GET, &path, "", None).await?;
+        let raw: Raw = decode(&path, &content)?;
+        let mut items = Vec::with_capacity(raw.items.len());
+        for item in raw.items {
+            match decode_item::<K>(item.get()) {
+                Ok(item) => items.push(item),
+                Err(error) => tracing::warn!(%error, path, "leaving out an item that does not decode"),
+            }
+        }
+        Ok(ListResult {
+            items,
+            resource_version: raw.metadata.resource_version.unwrap_or_default(),
+            continue_token: raw.metadata.continue_.filter(|token| !token.is_empty()),
+        })
+    }
+
+    /// Watches from `resource_version` on (exclusive). The stream ends when the server ends it;
+    /// an error event becomes an error item. An event that does not decode is logged and left out.
+    pub async fn watch(
+        &self,
+        options: &ListOptions,
+        resource_version: &str,
+    ) -> Result<impl Stream<Item = Result<WatchEvent<K>, ClientError>> + Send + 'static + use<K>, ClientError> {
+        self.watch_for(options, resource_version, None).await
+    }
+
+    /// As [`Api::watch`]; asks the server to end the watch after so many seconds.
+    pub async fn watch_for(
+        &self,
+        options: &ListOptions,
+        resource_version: &str,
+        timeout_seconds: Option<u64>,
+    ) -> Result<impl Stream<Item = Result<WatchEvent<K>, ClientError>> + Send + 'static + use<K>, ClientError> {
+        let mut query = options.to_query();
+        if let Some(seconds) = timeout_seconds {
+            query.push(("timeoutSeconds", seconds.to_string()));
+        }
+        query.push(("watch", "true".into()));
+        query.push(("allowWatchBookmarks", "true".into()));
+        query.push(("resourceVersion", resource_version.into()));
+        let path = with_query(&self.path(None, ""), &query);
+        let request = Request::builder()
+            .uri(&path)
+            .header(http::header::ACCEPT, "application/json")
+            .body(empty_body())
+            .map_err(|error| TransportError(format!("bad request {path}: {error}")))?;
+        let response = self.client.raw(request).await?;
+        let status = response.status();
+        if !status.is_success() {
+            let content = collect(response.into_body()).await?;
+            return Err(to_api_error(status, &content).into());
+        }
+        Ok(watch_events(response.into_body()))
+    }
+
+    /// Creates an object.
+    pub async fn create(&self, object: &K) -> Result<K, ClientError> {
+        self.send(Method::POST, &self.path(None, ""), object).await
+    }
+
+    /// Replaces an object, at the resource version it carries.
+    pub async fn update(&self, object: &K) -> Result<K, ClientError> {
+        self.send(Method::PUT, &self.path(object.metadata().name.as_deref(), ""), object).await
+    }
+
+    /// Replaces an object's status.
+    pub async fn update_status(&self, object: &K) -> Result<K, ClientError> {
+        self.send(Method::PUT, &self.path(object.metadata().name.as_deref(), "status"), object).await
+    }
+
+    /// Changes an object.
+    pub async fn patch(&self, name: &str, patch: &Patch) -> Result<K, ClientError> {
+        self.patch_path(&self.path(Some(name), ""), patch).await
+    }
+
+    /// Changes an object's status.
+    pub async fn patch_status(&self, name: &str, patch: &Patch) -> Result<K, ClientError> {
+        self.patch_path(&self.path(Some(name), "status"), patch).await
+    }
+
+    /// Deletes an object. Gives nothing back: the server may answer with the object or a Status.
+    pub async fn delete(&self, name: &str, options: &DeleteOptions) -> Result<(), ClientError> {
+        let path = self.path(Some(name), "");
+        self.client.json(Method::DELETE, &path, "application/json", Some(encode(&path, options)?)).await?;
+        Ok(())
+    }
+
+    /// Deletes all selected objects.
+    pub async fn delete_collection(&self, selection: &ListOptions, options: &DeleteOptions) -> Result<(), ClientError> {
+        let path = with_query(&self.path(None, ""), &selection.to_query());
+        self.client.json(Method::DELETE, &path, "application/json", Some(encode(&path, options)?)).await?;
+        Ok(())
+    }
+
+    /// Posts to a subresource (`binding`, `eviction`, `token`) and decodes its answer.
+    pub async fn create_subresource<B: Serialize, R: DeserializeOwned>(
+        &self,
+        name: &str,
+        subresource: &str,
+        body: &B,
+    ) -> Result<R, ClientError> {
+        let path = self.path(Some(name), subresource);
+        let content = encode(&path, body)?;
+        self.request(Method::POST, &path, "application/json", Some(content)).await
+    }
+
+    /// URL path of the collection, of one object, or of its subresource (`""` for none).
+    pub fn path(&self, name: Option<&str>, subresource: &str) -> String {
+        let mut path =
+            if K::GROUP.is_empty() { format!("/api/{}", K::VERSION) } else { format!("/apis/{}/{}", K::GROUP, K::VERSION) };
+        if let Some(namespace) = self.namespace.as_deref().filter(|namespace| !namespace.is_empty()) {
+            path.push_str("/namespaces/");
+            path.push_str(&escape(namespace));
+        }
+        path.push('/');
+        path.push_str(K::URL_PATH_SEGMENT);
+        if let Some(name) = name {
+            path.push('/');
+            path.push_str(&escape(name));
+        }
+        if !subresource.is_empty() {
+            path.push('/');
+            path.push_str(subresource);
+        }
+        path
+    }
+
+    async fn patch_path(&self, path: &str, patch: &Patch) -> Result<K, ClientError> {
+        let (content_type, value) = match patch {
+            Patch::Json(value) => ("application/json-patch+json", value),
+            Patch::Merge(value) => ("application/merge-patch+json", value),
+            Patch::Strategic(value) => ("application/strategic-merge-patch+json", value),
+        };
+        self.request(Method::PATCH, path, content_type, Some(encode(path, value)?)).await
+    }
+
+    async fn send(&self, method: Method, path: &str, object: &K) -> Result<K, ClientError> {
+        let content = encode(path, object)?;
+        self.request(method, path, "application/json", Some(content)).await
+    }
+
+    async fn request<R: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Option<Bytes>,
+    ) -> Result<R, ClientError> {
+        let content = self.client.json(method, path, content_type, body).await?;
+        decode(path, &content)
+    }
+}
+
+impl ListOptions {
+    fn to_query(&self) -> Vec<(&'static str, String)> {
+        let mut query = Vec::new();
+        if !self.label_selector.is_empty() {
+            query.push(("labelSelector", self.label_selector.clone()));
+        }
+        if !self.field_selector.is_empty() {
+            query.push(("fieldSelector", self.field_selector.clone()));
+        }
+        if let Some(limit) = self.limit {
+            query.push(("limit", limit.to_string()));
+        }
+        if let Some(token) = &self.continue_token {
+            query.push(("continue", token.clone()));
+        }
+        if let Some(version) = &self.resource_version {
+            query.push(("resourceVersion", version.clone()));
+        }
+        query
+    }
+}
+
+fn escape(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string().replace("%2D", "-").replace("%2E", ".").replace("%3A", ":")
+}
+
+fn with_query(path: &str, query: &[(&str, String)]) -> String {
+    let pairs: Vec<String> = query.iter().map(|(key, value)| format!("{key}={}", escape(value))).collect();
+    if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
+}
+
+fn encode<T: Serialize>(what: &str, value: &T) -> Result<Bytes, ClientError> {
+    serde_json::to_vec(value)
+        .map(Bytes::from)
+        .map_err(|source| ClientError::Decode { what: what.into(), source: Arc::new(source) })
+}
+
+fn decode<T: DeserializeOwned>(what: &str, content: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(content).map_err(|source| ClientError::Decode { what: what.into(), source: Arc::new(source) })
+}
+
+/// Items of a list carry no `kind` of their own; k8s-openapi's decoders ask for none.
+fn decode_item<T: DeserializeOwned>(content: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_str(content)
+}
+
+async fn collect(body: Body) -> Result<Bytes, TransportError> {
+    body.collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .map_err(|error| TransportError(format!("response broke off: {error}")))
+}
+
+fn to_api_error(status: http::StatusCode, content: &[u8]) -> ApiError {
+    match serde_json::from_slice::<Status>(content) {
+        Ok(status) if status.status.as_deref() == Some("Failure") => ApiError::from_status(status),
+        _ => ApiError::new(status.as_u16(), "", String::from_utf8_lossy(content).trim().to_owned()),
+    }
+}
+
+struct WatchState<K> {
+    body: Body,
+    buffer: BytesMut,
+    ready: VecDeque<Result<WatchEvent<K>, ClientError>>,
+    ended: bool,
+}
+
+fn watch_events<K>(body: Body) -> impl Stream<Item = Result<WatchEvent<K>, ClientError>> + Send + 'static
+where
+    K: Resource + Metadata<Ty = ObjectMeta> + DeserializeOwned + Send + 'static,
+{
+    let state = WatchState { body, buffer: BytesMut::new(), ready: VecDeque::new(), ended: false };
+    futures::stream::unfold(state, |mut state| async move {
+        loop {
+            if let Some(event) = state.ready.pop_front() {
+                return Some((event, state));
+            }
+            if state.ended {
+                return None;
+            }
+            match state.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        state.buffer.extend_from_slice(data);
+                        state.take_lines();
+                    }
+                }
+                Some(Err(error)) => {
+                    state.ended = true;
+                    state.ready.push_back(Err(TransportError(format!("watch broke off: {error}")).into()));
+                }
+                None => state.ended = true,
+            }
+        }
+    })
+}
+
+impl<K: DeserializeOwned> WatchState<K> {
+    /// Moves every whole line of the buffer into the queue.
+    fn take_lines(&mut self) {
+        while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+            let line = self.buffer.split_to(end + 1);
+            if let Some(event) = decode_event(&line) {
+                self.ready.push_back(event);
+            }
+        }
+    }
+}
+
+fn decode_event<K: DeserializeOwned>(line: &[u8]) -> Option<Result<WatchEvent<K>, ClientError>> {
+    #[derive(serde::Deserialize)]
+    struct Raw<'a> {
+        #[serde(rename = "type")]
+        kind: &'a str,
+        #[serde(borrow)]
+        object: &'a serde_json::value::RawValue,
+    }
+    #[derive(serde::Deserialize)]
+    struct BookmarkObject {
+        metadata: ObjectMeta,
+    }
+    if line.trim_ascii().is_empty() {
+        return None;
+    }
+    let raw: Raw = match serde_json::from_slice(line) {
+        Ok(raw) => raw,
+        Err(source) => return Some(Err(ClientError::Decode { what: "watch event".into(), source: Arc::new(source) })),
+    };
+    let object = raw.object.get();
+    let event = match raw.kind {
+        "ADDED" => serde_json::from_str(object).map(WatchEvent::Added),
+        "MODIFIED" => serde_json::from_str(object).map(WatchEvent::Modified),
+        "DELETED" => serde_json::from_str(object).map(WatchEvent::Deleted),
+        "BOOKMARK" => serde_json::from_str::<BookmarkObject>(object)
+            .map(|bookmark| WatchEvent::Bookmark(bookmark.metadata.resource_version.unwrap_or_default())),
+        _ => {
+            return Some(match serde_json::from_str::<Status>(object) {
+                Ok(status) => Err(ApiError::from_status(status).into()),
+                Err(source) => Err(ClientError::Decode { what: "watch error".into(), source: Arc::new(source) }),
+            });
+        }
+    };
+    match event {
+        Ok(event) => Some(Ok(event)),
+        Err(error) => {
+            tracing::warn!(%error, "leaving out a watch event that does not decode");
+            None
+        }
+    }
+}
