@@ -1,0 +1,130 @@
+//! Extension API servers: what `APIService` objects with a service say.
+//!
+//! Facts: kubernetes kube-aggregator pkg/apiserver/{handler_proxy,apiservice_handler}.go and
+//! pkg/controllers/status/remote/remote_available_controller.go.
+
+mod availability;
+mod resolve;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use daruma_api::status::ApiError;
+use daruma_client::Body;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use crate::call::Call;
+use crate::discovery::model::{Group, Resource, Version};
+use crate::http::answer;
+use crate::subresources::forward::forward;
+
+pub use availability::follow;
+
+/// An extension server's group version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Remote {
+    /// Name of the APIService, `v1beta1.metrics.k8s.io`.
+    pub name: String,
+    /// API group.
+    pub group: String,
+    /// Version.
+    pub version: String,
+    /// Namespace of its service.
+    pub service_namespace: String,
+    /// Name of its service.
+    pub service_name: String,
+    /// Port of its service.
+    pub service_port: u16,
+    /// Its authorities (PEM); `None` does not verify.
+    pub ca_bundle: Option<String>,
+    /// Place of the group in lists.
+    pub priority: i64,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    remotes: BTreeMap<String, Remote>,
+    available: BTreeMap<String, bool>,
+    resources: BTreeMap<String, Vec<Resource>>,
+}
+
+/// What is known of extension servers.
+#[derive(Debug, Default)]
+pub struct Aggregation {
+    known: Mutex<Known>,
+}
+
+impl Aggregation {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().expect("no panic while held")
+    }
+
+    /// The extension server of a group version.
+    pub fn remote(&self, group: &str, version: &str) -> Option<Remote> {
+        self.known().remotes.get(&format!("{version}.{group}")).cloned()
+    }
+
+    /// Adds their groups to discovery.
+    pub fn add_groups(&self, groups: &mut Vec<Group>) {
+        let known = self.known();
+        for (name, remote) in &known.remotes {
+            let available = known.available.get(name).copied().unwrap_or(false);
+            let resources = known.resources.get(name).cloned().unwrap_or_default();
+            let version = Version { name: remote.version.clone(), stale: !available, resources };
+            match groups.iter_mut().find(|group| group.name == remote.group) {
+                Some(group) => group.versions.push(version),
+                None => groups.push(Group { name: remote.group.clone(), priority: remote.priority, versions: vec![version] }),
+            }
+        }
+    }
+
+    /// Paths of their OpenAPI documents with something that changes when the server does.
+    pub fn openapi_paths(&self) -> Vec<(String, String)> {
+        let known = self.known();
+        let available = known.remotes.values().filter(|remote| known.available.get(&remote.name) == Some(&true));
+        available.map(|remote| (format!("apis/{}/{}", remote.group, remote.version), "0".to_owned())).collect()
+    }
+}
+
+/// Passes a request on to an extension server, as the user who asks.
+///
+/// # Errors
+/// None: what fails is answered as the real server does.
+pub async fn proxy(call: &Call, remote: &Remote, content: Body) -> Result<Response<Body>, ApiError> {
+    let unavailable = || answer::text(StatusCode::SERVICE_UNAVAILABLE, "service unavailable\n");
+    if call.server.aggregation.known().available.get(&remote.name) != Some(&true) {
+        return Ok(unavailable());
+    }
+    let Ok(transport) = call.server.dial_remote(remote).await else { return Ok(unavailable()) };
+    let mut path = call.raw_path.clone();
+    if !call.raw_query.is_empty() {
+        path = format!("{path}?{}", call.raw_query);
+    }
+    forward(call, &*transport, &path, content, user_headers(call)).await
+}
+
+fn user_headers(call: &Call) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut add = |name: &str, value: &str| {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+            headers.append(name, value);
+        }
+    };
+    add("x-remote-user", &call.user.name);
+    if !call.user.uid.is_empty() {
+        add("x-remote-uid", &call.user.uid);
+    }
+    for group in &call.user.groups {
+        add("x-remote-group", group);
+    }
+    for (key, values) in &call.user.extra {
+        let key = percent_encoding::utf8_percent_encode(key, percent_encoding::NON_ALPHANUMERIC).to_string().to_lowercase();
+        for value in values {
+            add(&format!("x-remote-extra-{key}"), value);
+        }
+    }
+    headers
+}
+
+/// The server that a remote's next request goes to.
+pub(crate) type Connection = Arc<dyn daruma_client::Transport>;

@@ -1,0 +1,76 @@
+//! Which part of the server answers a request.
+
+use daruma_api::status::ApiError;
+use daruma_client::Body;
+use http::{Method, Response, StatusCode};
+
+use crate::call::Call;
+use crate::discovery::openapi;
+use crate::http::answer;
+use crate::{aggregation, discovery, health, reviews, subresources, verbs};
+
+/// Answers an authorized request.
+///
+/// # Errors
+/// What the part that answers refuses; 404 where none does.
+pub async fn route(call: &Call, content: Body) -> Result<Response<Body>, ApiError> {
+    if call.info.is_resource {
+        return resource(call, content).await;
+    }
+    if call.method != Method::GET && call.method != Method::HEAD {
+        return Err(answer::method_not_allowed());
+    }
+    let path = call.info.path.trim_end_matches('/');
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    match parts.as_slice() {
+        [] => Ok(discovery::paths(call)),
+        ["healthz" | "livez" | "readyz", check @ ..] => health::answer(call, parts[0], check).await,
+        ["version"] => Ok(discovery::version()),
+        ["metrics"] => Ok(metrics(call)),
+        ["api"] => discovery::api(call),
+        ["api", version] => discovery::resources(call, "", version),
+        ["apis"] => discovery::groups(call),
+        ["apis", group] => discovery::group(call, group),
+        ["apis", group, version] => match call.server.aggregation.remote(group, version) {
+            Some(remote) => aggregation::proxy(call, &remote, content).await,
+            None => discovery::resources(call, group, version),
+        },
+        ["openapi", "v2"] => Err(openapi::v2(call)),
+        ["openapi", "v3"] => openapi::index(call),
+        ["openapi", "v3", "apis", group, version] if call.server.aggregation.remote(group, version).is_some() => {
+            let remote = call.server.aggregation.remote(group, version).ok_or_else(answer::no_such_path)?;
+            aggregation::proxy(call, &remote, content).await
+        }
+        ["openapi", "v3", rest @ ..] => openapi::document(call, &rest.join("/")),
+        _ => Err(answer::no_such_path()),
+    }
+}
+
+async fn resource(call: &Call, content: Body) -> Result<Response<Body>, ApiError> {
+    let info = &call.info;
+    if let Some(remote) = call.server.aggregation.remote(&info.group, &info.version) {
+        return aggregation::proxy(call, &remote, content).await;
+    }
+    let Some(resource) = call.server.registry.get(&info.group, &info.version, &info.resource) else {
+        return reviews::serve(call, content).await;
+    };
+    if info.subresource.is_empty() {
+        return verbs::serve(call, resource, content).await;
+    }
+    subresources::serve(call, resource, content).await
+}
+
+fn metrics(call: &Call) -> Response<Body> {
+    let objects = call
+        .server
+        .registry
+        .all()
+        .filter_map(|resource| {
+            let group = resource.group();
+            let name = if group.is_empty() { resource.plural().to_owned() } else { format!("{}.{group}", resource.plural()) };
+            Some((name, resource.cache.object_count()?))
+        })
+        .collect();
+    let text = call.server.metrics.render(&objects);
+    answer::with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", daruma_client::full_body(text))
+}

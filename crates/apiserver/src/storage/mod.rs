@@ -1,0 +1,11 @@
+//! How objects lie in the store: keys, the stored form without resourceVersion, and what is read
+//! out of it without decoding the whole.
+
+pub mod extract;
+pub mod item;
+pub mod keys;
+pub mod splice;
+
+pub use extract::Extractor;
+pub use item::Item;
+pub use splice::Head;

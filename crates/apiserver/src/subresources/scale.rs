@@ -1,0 +1,118 @@
+//! scale: the number of replicas of a workload as an `autoscaling/v1` `Scale`.
+//!
+//! Facts: kubernetes pkg/registry/apps/deployment/storage/storage.go (`ScaleREST`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use daruma_api::metav1::LabelSelector;
+use daruma_api::selector::Selector;
+use daruma_api::status::{ApiError, FieldError};
+use daruma_client::Body;
+use daruma_store::KeyValue;
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::call::Call;
+use crate::document::{self, number, text};
+use crate::http::{answer, body};
+use crate::registry::Resource;
+use crate::verbs::patch::Change;
+use crate::verbs::write::{Part, Updated};
+
+/// Attempts after a conflict that the caller did not ask to hear of.
+const ATTEMPTS: usize = 6;
+
+/// get, update and patch of a scale.
+///
+/// # Errors
+/// 404; 409 where the object has moved on; 422 for a negative number.
+pub async fn serve(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Result<Response<Body>, ApiError> {
+    let name = &call.info.name;
+    let mut current = Some(call.server.fetch(resource, &call.info.namespace, name).await?);
+    let writer = call.writer(call.dry_run(&[])?);
+    let wish = match call.info.verb.as_str() {
+        "get" => None,
+        "update" => Some(Wish::Whole(body::decode(&call.headers, &content)?)),
+        _ => Some(Wish::Change(Change::decode(call, &content)?)),
+    };
+    for _ in 0..ATTEMPTS {
+        let Some(found) = current else {
+            return Err(ApiError::not_found(resource.group(), resource.plural(), name));
+        };
+        let old = call.server.decode(resource, &found)?;
+        let Some(wish) = &wish else {
+            return Ok(answer::value(StatusCode::OK, call.accept.format, &scale(&old)));
+        };
+        let asked = wish.scale(resource, &old)?;
+        let version = text(&asked, "/metadata/resourceVersion");
+        check(resource, name, &asked, version, &found)?;
+        let mut new = old.clone();
+        let replicas = number(&asked, "/spec/replicas").unwrap_or(0);
+        document::child(&mut new, "spec").insert("replicas".into(), replicas.into());
+        match writer.update(resource, &found, &old, new, Part::Main).await? {
+            Updated::Stored(stored) | Updated::Deleted(stored) => {
+                let object = resource.head.decode(&stored.value, stored.revision).map_err(ApiError::internal)?;
+                return Ok(answer::value(StatusCode::OK, call.accept.format, &scale(&object)));
+            }
+            Updated::Conflict(newer) => current = newer,
+        }
+    }
+    Err(ApiError::modified(resource.group(), resource.plural(), name))
+}
+
+enum Wish {
+    Whole(Value),
+    Change(Change),
+}
+
+impl Wish {
+    fn scale(&self, resource: &Resource, old: &Value) -> Result<Value, ApiError> {
+        match self {
+            Self::Whole(scale) => Ok(scale.clone()),
+            // A Scale has no lists: the strategic merge is the plain one.
+            Self::Change(Change::Strategic(patch)) => Change::Merge(patch.clone()).apply(resource, &scale(old)),
+            Self::Change(change) => change.apply(resource, &scale(old)),
+        }
+    }
+}
+
+fn check(resource: &Resource, name: &str, asked: &Value, version: &str, found: &KeyValue) -> Result<(), ApiError> {
+    let asked_name = text(asked, "/metadata/name");
+    if !asked_name.is_empty() && asked_name != name {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({asked_name}) does not match the name on the URL ({name})"
+        )));
+    }
+    if !matches!(version, "" | "0") && version != found.mod_revision.to_string() {
+        return Err(ApiError::modified(resource.group(), resource.plural(), name));
+    }
+    match number(asked, "/spec/replicas").filter(|replicas| *replicas < 0) {
+        Some(replicas) => {
+            let wrong = FieldError::invalid("spec.replicas", replicas.to_string(), "must be greater than or equal to 0");
+            Err(ApiError::invalid("autoscaling", "Scale", name, &[wrong]))
+        }
+        None => Ok(()),
+    }
+}
+
+fn scale(object: &Value) -> Value {
+    let mut metadata = json!({});
+    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object.pointer(&format!("/metadata/{key}")) {
+            metadata[key] = value.clone();
+        }
+    }
+    let selector =
+        object.pointer("/spec/selector").and_then(|selector| serde_json::from_value::<LabelSelector>(selector.clone()).ok());
+    let selector = Selector::from_label_selector(selector.as_ref()).map(|selector| selector.to_string()).unwrap_or_default();
+    let mut spec = json!({});
+    if let Some(replicas) = number(object, "/spec/replicas").filter(|replicas| *replicas != 0) {
+        spec["replicas"] = replicas.into();
+    }
+    let mut status = json!({"replicas": number(object, "/status/replicas").unwrap_or(0)});
+    if !selector.is_empty() {
+        status["selector"] = selector.into();
+    }
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
+}

@@ -1,0 +1,132 @@
+//! patch: JSON patch, merge patch, strategic merge patch.
+//!
+//! Rules: kubernetes apiserver pkg/endpoints/handlers/patch.go.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use daruma_api::status::ApiError;
+use daruma_client::Body;
+use http::{Response, StatusCode};
+use serde_json::Value;
+
+use super::create::painter_bytes;
+use super::write::{Part, Updated};
+use crate::call::Call;
+use crate::document::text;
+use crate::glue;
+use crate::http::{answer, body};
+use crate::registry::Resource;
+
+/// Attempts after a conflict (`MaxRetryWhenPatchConflicts`).
+const ATTEMPTS: usize = 6;
+
+const ACCEPTED: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+
+/// A patch of one of the three kinds.
+pub enum Change {
+    /// RFC 6902.
+    Json(Value),
+    /// RFC 7386.
+    Merge(Value),
+    /// Kubernetes' own.
+    Strategic(Value),
+}
+
+impl Change {
+    /// Reads the body by its media type.
+    ///
+    /// # Errors
+    /// 415 for other types (apply included), 400 for what does not parse.
+    pub fn decode(call: &Call, content: &Bytes) -> Result<Self, ApiError> {
+        let parse = || {
+            serde_json::from_slice::<Value>(content)
+                .or_else(|_| body::yaml(content))
+                .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))
+        };
+        match body::media_type(&call.headers).as_str() {
+            "application/json-patch+json" => parse().map(Self::Json),
+            "application/merge-patch+json" => parse().map(Self::Merge),
+            "application/strategic-merge-patch+json" => parse().map(Self::Strategic),
+            _ => Err(body::unsupported_media_type(ACCEPTED)),
+        }
+    }
+
+    /// `old` with the change.
+    ///
+    /// # Errors
+    /// 422 for a JSON patch that does not fit, 400 for a malformed one.
+    pub fn apply(&self, resource: &Resource, old: &Value) -> Result<Value, ApiError> {
+        match self {
+            Self::Json(patch) => glue::json_patch(old, patch),
+            Self::Merge(patch) => glue::merge_patch(old, patch),
+            Self::Strategic(patch) => glue::strategic_merge(resource, old, patch),
+        }
+    }
+}
+
+/// Patches the main resource.
+///
+/// # Errors
+/// What does not fit or is refused.
+pub async fn patch(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Result<Response<Body>, ApiError> {
+    patch_part(call, resource, content, Part::Main).await
+}
+
+/// Patches one part of an object; tries again when somebody else was faster.
+///
+/// # Errors
+/// As [`patch`].
+pub async fn patch_part(call: &Call, resource: &Arc<Resource>, content: Bytes, part: Part) -> Result<Response<Body>, ApiError> {
+    let change = Change::decode(call, &content)?;
+    let dry_run = call.dry_run(&[])?;
+    let painter = call.painter(resource)?;
+    let name = &call.info.name;
+    let mut current = Some(call.server.fetch(resource, &call.info.namespace, name).await?);
+    let writer = call.writer(dry_run);
+    for _ in 0..ATTEMPTS {
+        let Some(found) = current else {
+            return Err(ApiError::not_found(resource.group(), resource.plural(), name));
+        };
+        let old = call.server.decode(resource, &found)?;
+        let mut new = change.apply(resource, &old)?;
+        check_identity(resource, &old, &new)?;
+        glue::check_fields(call, resource, &mut new)?;
+        super::update::check_preconditions(resource, name, &new, &found)?;
+        match writer.update(resource, &found, &old, new, part).await? {
+            Updated::Stored(stored) | Updated::Deleted(stored) => {
+                return Ok(answer::document(StatusCode::OK, call.accept.format, painter_bytes(&painter, &stored)));
+            }
+            Updated::Conflict(newer) => current = newer,
+        }
+    }
+    Err(ApiError::modified(resource.group(), resource.plural(), name))
+}
+
+fn check_identity(resource: &Resource, old: &Value, new: &Value) -> Result<(), ApiError> {
+    for pointer in ["/kind", "/apiVersion"] {
+        if text(old, pointer) != text(new, pointer) {
+            return Err(ApiError::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {}: a patch may not change kind or apiVersion",
+                text(new, "/kind"),
+                text(new, "/apiVersion"),
+                resource.kind_name()
+            )));
+        }
+    }
+    if text(old, "/metadata/name") != text(new, "/metadata/name") {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({}) does not match the name on the URL ({})",
+            text(new, "/metadata/name"),
+            text(old, "/metadata/name")
+        )));
+    }
+    if text(old, "/metadata/namespace") != text(new, "/metadata/namespace") {
+        return Err(ApiError::bad_request(format!(
+            "the namespace of the object ({}) does not match the namespace on the URL ({})",
+            text(new, "/metadata/namespace"),
+            text(old, "/metadata/namespace")
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! The API server as a whole, in one process, under the virtual clock.
+
+mod access;
+mod deletion;
+mod harness;
+mod kinds;
+mod lists;
+mod patches;
+mod pods;
+mod services;
+mod start;
+mod watches;

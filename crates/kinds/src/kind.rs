@@ -1,0 +1,147 @@
+//! What a kind says of itself.
+
+use daruma_api::status::FieldError;
+use serde_json::Value;
+
+/// Whether objects live in namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// In namespaces.
+    Namespaced,
+    /// In the cluster as a whole.
+    Cluster,
+}
+
+/// Names and verbs of a kind in one version of its group.
+#[derive(Debug, Clone, Copy)]
+pub struct Names {
+    /// API group; empty for core.
+    pub group: &'static str,
+    /// Version; also the storage version unless [`Kind::storage_version`] says otherwise.
+    pub version: &'static str,
+    /// E.g. `Pod`.
+    pub kind: &'static str,
+    /// E.g. `pods`.
+    pub plural: &'static str,
+    /// E.g. `pod`.
+    pub singular: &'static str,
+    /// E.g. `po`.
+    pub short_names: &'static [&'static str],
+    /// E.g. `all`.
+    pub categories: &'static [&'static str],
+    /// Where objects live.
+    pub scope: Scope,
+    /// Verbs as discovery prints them, sorted.
+    pub verbs: &'static [&'static str],
+}
+
+/// A subresource as discovery prints it. What it does is the API server's.
+#[derive(Debug, Clone, Copy)]
+pub struct Subresource {
+    /// E.g. `status`.
+    pub name: &'static str,
+    /// Group, version and kind of its body; an empty version means the parent's group and version.
+    pub group: &'static str,
+    /// See `group`.
+    pub version: &'static str,
+    /// See `group`.
+    pub kind: &'static str,
+    /// Verbs as discovery prints them, sorted.
+    pub verbs: &'static [&'static str],
+}
+
+/// A column of the printed table.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// Heading as the server spells it, e.g. `Nominated Node`.
+    pub name: &'static str,
+    /// `string`, `integer`, `boolean`, `date`.
+    pub kind: &'static str,
+    /// `name` for the name column, else empty.
+    pub format: &'static str,
+    /// What it means.
+    pub description: &'static str,
+    /// 0 is always shown, 1 with `-o wide`.
+    pub priority: i32,
+}
+
+/// One built-in resource. All methods are pure; objects are JSON documents with `apiVersion` and `kind`.
+pub trait Kind: Sync {
+    /// Names and verbs.
+    fn names(&self) -> &'static Names;
+
+    /// Subresources, sorted by name.
+    fn subresources(&self) -> &'static [Subresource] {
+        &[]
+    }
+
+    /// Fills in defaults, as the real server's defaulting does. Idempotent.
+    fn default(&self, _object: &mut Value) {}
+
+    /// Before a create: clears what a client may not set (status, say), sets `metadata.generation`.
+    fn prepare_create(&self, _object: &mut Value) {}
+
+    /// Before an update of the main resource: keeps the old status, raises `metadata.generation` where the
+    /// specification changed.
+    fn prepare_update(&self, _new: &mut Value, _old: &Value) {}
+
+    /// Before an update of the status: keeps all but the status (and what the real one lets through).
+    fn prepare_status_update(&self, _new: &mut Value, _old: &Value) {}
+
+    /// Everything that is wrong with a new object, metadata excepted.
+    fn validate(&self, _object: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Everything that is wrong with a change, metadata excepted. [`Kind::validate`] is called as well.
+    fn validate_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Everything that is wrong with a status change.
+    fn validate_status_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Columns of the table.
+    fn columns(&self) -> &'static [Column];
+
+    /// Cells of one object, one a column, as the real server's printers make them. `now` gives ages.
+    fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value>;
+
+    /// Conditions of the object's table row (`Completed` of pods); `None` where it has none.
+    fn row_conditions(&self, _object: &Value) -> Option<Value> {
+        None
+    }
+
+    /// What a missing selectable field compares as; the empty string for most.
+    fn selectable_default(&self, _field: &str) -> &'static str {
+        ""
+    }
+
+    /// Fields that a field selector may name besides `metadata.name` and `metadata.namespace`, as
+    /// dotted paths of the JSON document. A missing value compares as the empty string.
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Checks an object's name; the default is a DNS-1123 subdomain. Gives what is wrong.
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        crate::names::dns_subdomain(name)
+    }
+
+    /// Default grace period of a deletion in seconds; `None` deletes at once (everything but pods).
+    fn deletion_grace_seconds(&self, _object: &Value) -> Option<i64> {
+        None
+    }
+
+    /// Whether a status update or main update may create a missing object (`PUT` as create).
+    fn allows_create_on_update(&self) -> bool {
+        false
+    }
+
+    /// Whether an update without resourceVersion is allowed.
+    fn allows_unconditional_update(&self) -> bool {
+        true
+    }
+}

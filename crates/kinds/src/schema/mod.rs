@@ -1,0 +1,70 @@
+//! Schemas of the served kinds: which members there are and what they hold, for strict decoding,
+//! pruning and strategic merge patches; documents for clients are made in [`crate::openapi`].
+//!
+//! Nothing is built before it is asked for; then a group version's schemas stay, a few hundred
+//! bytes a type.
+
+mod arena;
+mod check;
+mod document;
+mod facts;
+mod types;
+
+use std::sync::OnceLock;
+
+pub use arena::{Arena, Field, Node, Struct};
+pub use check::check_fields;
+pub use document::{duplicate_fields, parse};
+pub(crate) use facts::{FieldFacts, SchemaFacts, read as read_facts};
+pub use types::GROUP_VERSIONS;
+
+static ARENAS: [OnceLock<Arena>; GROUP_VERSIONS.len()] = [const { OnceLock::new() }; GROUP_VERSIONS.len()];
+
+/// The schemas of a group version; `None` where it is not served.
+pub fn arena(group: &str, version: &str) -> Option<&'static Arena> {
+    let index = GROUP_VERSIONS.iter().position(|served| *served == (group, version))?;
+    Some(ARENAS[index].get_or_init(|| {
+        let definitions = types::definitions(group, version).expect("every listed group version has types; a test builds all");
+        Arena::build(&definitions)
+    }))
+}
+
+/// Generated schemas by name, before the facts are merged in.
+pub(crate) fn definitions(group: &str, version: &str) -> Option<serde_json::Map<String, serde_json::Value>> {
+    types::definitions(group, version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_schema() {
+        for kind in crate::ALL {
+            let names = kind.names();
+            let arena = arena(names.group, names.version).expect("served");
+            let root = arena.root(names.kind).unwrap_or_else(|| panic!("{} has a schema", names.kind));
+            assert!(arena.get(root).field("metadata").is_some(), "{}", names.kind);
+        }
+        for names in crate::VIRTUAL {
+            let arena = arena(names.group, names.version).expect("served");
+            assert!(arena.root(names.kind).is_some(), "{}", names.kind);
+        }
+        for (group, version) in GROUP_VERSIONS {
+            assert!(arena(group, version).is_some());
+        }
+        assert!(arena("", "v2").is_none());
+    }
+
+    #[test]
+    fn patch_facts_reach_the_fields() {
+        let arena = arena("", "v1").expect("served");
+        let Node::Struct(spec) = arena.get(arena.root("Pod").expect("a kind")).field("spec").expect("a member").node else {
+            panic!("a struct");
+        };
+        let containers = arena.get(spec).field("containers").expect("a member");
+        assert!(containers.merges);
+        assert_eq!(&*containers.merge_key, "name");
+        assert!(!arena.get(spec).field("tolerations").expect("a member").merges);
+    }
+}
