@@ -1,0 +1,275 @@
+//! Watches of every deletable resource, metadata only, that feed the graph.
+//!
+//! Source: kubernetes pkg/controller/garbagecollector (garbagecollector.go `Sync`, graph_builder.go).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use daruma_api::metav1::Status;
+use daruma_api::status::ApiError;
+use daruma_client::{Client, ClientError, TransportError};
+use daruma_world::tasks::{AbortOnDrop, Task};
+use http::Method;
+use http_body_util::BodyExt;
+use serde::Deserialize;
+
+use super::Collector;
+use super::graph::{Identity, Seen};
+use crate::discovery::{self, ApiResource, METADATA, METADATA_LIST, Metadata, Partial, PartialList};
+
+/// How often the API is asked for new resources.
+const RESYNC: Duration = Duration::from_secs(30);
+/// First and longest wait after a failure.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// Resources that own nothing and are not owned.
+const IGNORED: [(&str, &str); 2] = [("", "events"), ("events.k8s.io", "events")];
+
+/// The running watches and the map from kinds to resources.
+#[derive(Default)]
+pub(super) struct Monitors {
+    running: Mutex<BTreeMap<ApiResource, Running>>,
+    resources: Mutex<Vec<ApiResource>>,
+}
+
+struct Running {
+    listed: Arc<AtomicBool>,
+    _task: AbortOnDrop,
+}
+
+impl Monitors {
+    /// The resource of a kind, in any of its versions.
+    pub(super) fn resource(&self, api_version: &str, kind: &str) -> Option<ApiResource> {
+        let group = daruma_api::gvk::split_api_version(api_version).0;
+        let resources = self.resources.lock().expect("no panic while held");
+        resources.iter().find(|one| one.group == group && one.kind == kind).cloned()
+    }
+
+    /// Whether all first lists have arrived.
+    fn all_listed(&self) -> bool {
+        let running = self.running.lock().expect("no panic while held");
+        !running.is_empty() && running.values().all(|one| one.listed.load(Ordering::Acquire))
+    }
+}
+
+/// Keeps a watch on every deletable resource, for ever. `first` is rung when all have listed once, or
+/// after 30 s.
+pub(super) async fn run(collector: Arc<Collector>, first: tokio::sync::oneshot::Sender<()>) {
+    let world = collector.context.world.clone();
+    let mut first = Some(first);
+    let mut wait = RETRY.0;
+    loop {
+        match discovery::discover(&collector.watching).await {
+            Ok(found) if !found.resources.is_empty() => {
+                adjust(&collector, found.resources);
+                if let Some(first) = first.take() {
+                    let started = world.monotonic();
+                    while !collector.monitors.all_listed() && world.monotonic().saturating_sub(started) < RESYNC {
+                        world.sleep(RETRY.0).await;
+                    }
+                    // The receiver is gone only when everything ends.
+                    let _ = first.send(());
+                }
+                wait = RETRY.0;
+                world.sleep(RESYNC).await;
+            }
+            outcome => {
+                tracing::debug!(?outcome, "cannot discover resources, trying again");
+                world.sleep(wait).await;
+                wait = (wait * 2).min(RETRY.1);
+            }
+        }
+    }
+}
+
+/// Starts watches of new resources and ends those of resources that are no more.
+fn adjust(collector: &Arc<Collector>, resources: Vec<ApiResource>) {
+    let wanted: BTreeSet<ApiResource> = resources
+        .iter()
+        .filter(|one| ["delete", "list", "watch"].iter().all(|verb| one.supports(verb)))
+        .filter(|one| !IGNORED.contains(&(one.group.as_str(), one.resource.as_str())))
+        .cloned()
+        .collect();
+    *collector.monitors.resources.lock().expect("no panic while held") = resources;
+    let mut running = collector.monitors.running.lock().expect("no panic while held");
+    running.retain(|resource, _| wanted.contains(resource));
+    for resource in wanted {
+        if running.contains_key(&resource) {
+            continue;
+        }
+        let listed = Arc::new(AtomicBool::new(false));
+        let watch =
+            Watch { collector: collector.clone(), resource: resource.clone(), listed: listed.clone(), known: BTreeMap::new() };
+        let task: Task = collector.context.world.spawn("garbage-collector-watch", watch.run());
+        running.insert(resource, Running { listed, _task: task.abort_on_drop() });
+    }
+}
+
+/// The watch of one resource.
+struct Watch {
+    collector: Arc<Collector>,
+    resource: ApiResource,
+    listed: Arc<AtomicBool>,
+    /// Uid and revision by key.
+    known: BTreeMap<String, (String, String)>,
+}
+
+impl Watch {
+    async fn run(mut self) {
+        let world = self.collector.context.world.clone();
+        let mut wait = RETRY.0;
+        loop {
+            let started = world.monotonic();
+            match self.list_and_watch().await {
+                Err(error) if error.is_expired() => continue,
+                Err(error) => tracing::debug!(resource = self.resource.resource, %error, "list and watch ended"),
+                Ok(()) => {}
+            }
+            if world.monotonic().saturating_sub(started) > RETRY.1 {
+                wait = RETRY.0;
+            }
+            world.sleep(wait).await;
+            wait = (wait * 2).min(RETRY.1);
+        }
+    }
+
+    async fn list_and_watch(&mut self) -> Result<(), ClientError> {
+        let client = self.collector.watching.clone();
+        let path = self.resource.path("", None);
+        let list: PartialList = discovery::get(&client, &format!("{path}?resourceVersion=0"), METADATA_LIST).await?;
+        let mut version = list.metadata.resource_version;
+        let mut gone: BTreeSet<String> = self.known.keys().cloned().collect();
+        for item in list.items {
+            gone.remove(&key(&item.metadata));
+            self.seen(item.metadata);
+        }
+        for key in gone {
+            self.gone(&key);
+        }
+        self.listed.store(true, Ordering::Release);
+        loop {
+            let started = client.world().monotonic();
+            self.watch(&client, &path, &mut version).await?;
+            if client.world().monotonic().saturating_sub(started) < Duration::from_secs(1) {
+                client.world().sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+
+    async fn watch(&mut self, client: &Client, path: &str, version: &mut String) -> Result<(), ClientError> {
+        let path = format!("{path}?watch=true&allowWatchBookmarks=true&resourceVersion={version}");
+        let mut body = discovery::open(client, Method::GET, &path, METADATA, None).await?.into_body();
+        let mut buffer: Vec<u8> = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| TransportError(format!("watch broke off: {error}")))?;
+            let Some(data) = frame.data_ref() else { continue };
+            buffer.extend_from_slice(data);
+            let mut start = 0;
+            while let Some(length) = buffer[start..].iter().position(|byte| *byte == b'\n') {
+                let line = &buffer[start..start + length];
+                start += length + 1;
+                if let Some((kind, metadata)) = decode(line)? {
+                    metadata.resource_version.clone_into(version);
+                    match kind {
+                        Kind::Present => self.seen(metadata),
+                        Kind::Gone => self.gone(&key(&metadata)),
+                        Kind::Bookmark => {}
+                    }
+                }
+            }
+            buffer.drain(..start);
+        }
+        Ok(())
+    }
+
+    fn seen(&mut self, metadata: Metadata) {
+        let key = key(&metadata);
+        let mark = (metadata.uid.clone(), metadata.resource_version.clone());
+        match self.known.insert(key, mark.clone()) {
+            Some(old) if old == mark => return,
+            // The name was taken over by another object.
+            Some(old) if old.0 != mark.0 => self.collector.change(|graph| graph.gone(&old.0)),
+            _ => {}
+        }
+        let being_deleted = metadata.deletion_timestamp.is_some();
+        let seen = Seen {
+            identity: Identity {
+                kind: self.resource.kind.clone(),
+                api_version: self.resource.api_version(),
+                namespace: metadata.namespace,
+                name: metadata.name,
+                uid: metadata.uid,
+            },
+            owners: metadata.owner_references,
+            being_deleted,
+            foreground: metadata.finalizers.iter().any(|one| one == FOREGROUND),
+            orphan: metadata.finalizers.iter().any(|one| one == ORPHAN),
+        };
+        self.collector.change(|graph| graph.seen(seen));
+    }
+
+    fn gone(&mut self, key: &str) {
+        if let Some((uid, _)) = self.known.remove(key) {
+            self.collector.change(|graph| graph.gone(&uid));
+        }
+    }
+}
+
+fn key(metadata: &Metadata) -> String {
+    format!("{}/{}", metadata.namespace, metadata.name)
+}
+
+enum Kind {
+    Present,
+    Gone,
+    Bookmark,
+}
+
+fn decode(line: &[u8]) -> Result<Option<(Kind, Metadata)>, ClientError> {
+    #[derive(Deserialize)]
+    struct Line<'a> {
+        #[serde(rename = "type")]
+        kind: &'a str,
+        #[serde(borrow)]
+        object: &'a serde_json::value::RawValue,
+    }
+    if line.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let failure = |source: serde_json::Error| ClientError::Decode { what: "watch event".to_owned(), source: Arc::new(source) };
+    let line: Line = serde_json::from_slice(line).map_err(failure)?;
+    let kind = match line.kind {
+        "ADDED" | "MODIFIED" => Kind::Present,
+        "DELETED" => Kind::Gone,
+        "BOOKMARK" => Kind::Bookmark,
+        _ => {
+            let status: Status = serde_json::from_str(line.object.get()).map_err(failure)?;
+            return Err(ApiError::from_status(status).into());
+        }
+    };
+    let partial: Partial = serde_json::from_str(line.object.get()).map_err(failure)?;
+    Ok(Some((kind, partial.metadata)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decodes_watch_lines() {
+        let line = br#"{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"n","uid":"u","resourceVersion":"7",
+            "finalizers":["foregroundDeletion"],"ownerReferences":[{"apiVersion":"v1","kind":"K","name":"o","uid":"x"}]},"spec":{}}}"#;
+        let (kind, metadata) = decode(line).expect("valid").expect("an event");
+        assert!(matches!(kind, Kind::Present));
+        assert_eq!(metadata.owner_references[0].uid, "x");
+        assert_eq!(key(&metadata), "n/a");
+        assert!(decode(b" ").expect("valid").is_none());
+        let expired = br#"{"type":"ERROR","object":{"status":"Failure","code":410,"reason":"Expired","message":"old"}}"#;
+        assert!(decode(expired).is_err_and(|error| error.is_expired()));
+    }
+}

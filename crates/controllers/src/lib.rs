@@ -1,0 +1,40 @@
+//! The controllers of kube-controller-manager: one file or folder a controller, a pure core that
+//! decides, one shell that carries out, one list ([`all::ALL`]).
+//!
+//! Invariant: nothing here knows where the API is; time, chance and tasks come from the world.
+
+pub mod adoption;
+pub mod all;
+mod config;
+pub mod daemon_set;
+pub mod deployment;
+mod discovery;
+pub mod endpoint_slice;
+pub mod endpoints;
+mod events;
+pub mod expectations;
+pub mod garbage_collector;
+mod manager;
+mod metrics;
+pub mod namespace;
+pub mod node_ipam;
+pub mod node_lifecycle;
+pub mod node_taints;
+pub mod pod_gc;
+pub mod pods;
+pub mod replica_set;
+mod rollout_counts;
+pub mod root_ca;
+pub mod service_account;
+mod services;
+mod shared;
+mod shell;
+pub mod taint_eviction;
+pub mod template_hash;
+pub mod ttl;
+
+mod cluster_role_aggregation;
+
+pub use cluster_role_aggregation::ClusterRoleAggregation;
+pub use config::ControllerManagerConfig;
+pub use manager::{ClientOf, ControllerManager, run};

@@ -1,0 +1,221 @@
+//! Deletes pods that nobody else will: too many ended ones, those of nodes that are gone or given up,
+//! those that wait for a node while being deleted.
+//!
+//! Source: kubernetes pkg/controller/podgc/gc_controller.go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use daruma_api::core::v1::{Node, Pod};
+use daruma_api::meta::ObjectExt;
+use daruma_api::taints::OUT_OF_SERVICE;
+use daruma_client::{ClientError, DeleteOptions, Patch};
+use futures::FutureExt;
+use futures::future::join_all;
+use serde_json::json;
+
+use crate::node_lifecycle::health::is_ready;
+use crate::node_taints;
+use crate::pods;
+use crate::shell::Context;
+
+/// How often pods are looked at.
+const PERIOD: Duration = Duration::from_secs(20);
+/// How long a node must be gone before its pods are.
+pub const QUARANTINE: Duration = Duration::from_secs(40);
+
+/// Why a pod is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// There are too many ended pods.
+    Terminated,
+    /// It is being deleted, and its node was declared out of service.
+    OutOfService,
+    /// Its node is gone.
+    Orphaned,
+    /// It is being deleted and was never bound.
+    Unscheduled,
+}
+
+/// Pods to delete, in order. `gone` are nodes that are known to be gone.
+pub fn plan(pods: &[Arc<Pod>], nodes: &[Arc<Node>], threshold: i64, gone: &BTreeSet<String>) -> Vec<(Why, Arc<Pod>)> {
+    let mut plan = Vec::new();
+    if threshold > 0 {
+        let ended = pods.iter().filter(|pod| !matches!(pods::phase(pod), "Pending" | "Running" | "Unknown")).cloned();
+        let mut ended: Vec<Arc<Pod>> = ended.collect();
+        let surplus = ended.len().saturating_sub(usize::try_from(threshold).unwrap_or(usize::MAX));
+        if surplus > 0 {
+            sort(&mut ended);
+            plan.extend(ended.into_iter().take(surplus).map(|pod| (Why::Terminated, pod)));
+        }
+    }
+    let dead: BTreeSet<&str> = nodes
+        .iter()
+        .filter(|node| !is_ready(node) && node_taints::taints(node).iter().any(|taint| taint.key == OUT_OF_SERVICE))
+        .map(|node| node.name())
+        .collect();
+    let mut lost: Vec<Arc<Pod>> =
+        pods.iter().filter(|pod| pod.is_being_deleted() && dead.contains(pods::node_name(pod))).cloned().collect();
+    sort(&mut lost);
+    plan.extend(lost.into_iter().map(|pod| (Why::OutOfService, pod)));
+    let orphans = pods.iter().filter(|pod| gone.contains(pods::node_name(pod)));
+    plan.extend(orphans.map(|pod| (Why::Orphaned, pod.clone())));
+    let unbound = pods.iter().filter(|pod| pod.is_being_deleted() && pods::node_name(pod).is_empty());
+    plan.extend(unbound.map(|pod| (Why::Unscheduled, pod.clone())));
+    plan
+}
+
+/// Evicted ones first, then the oldest, then by name.
+fn sort(pods: &mut [Arc<Pod>]) {
+    pods.sort_by_key(|pod| {
+        let status = pod.status.as_ref();
+        let evicted = pods::phase(pod) == "Failed" && status.and_then(|status| status.reason.as_deref()) == Some("Evicted");
+        let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        (!evicted, created, pod.name().to_owned())
+    });
+}
+
+/// Nodes that pods name and that are not there, with the time (monotonic) when they may count as gone.
+#[derive(Debug, Default)]
+pub struct Quarantine {
+    until: BTreeMap<String, Duration>,
+}
+
+impl Quarantine {
+    /// Takes in what is seen and gives the nodes whose quarantine is over; they are to be looked up once more.
+    pub fn update(&mut self, pods: &[Arc<Pod>], nodes: &[Arc<Node>], now: Duration) -> Vec<String> {
+        let existing: BTreeSet<&str> = nodes.iter().map(|node| node.name()).collect();
+        for pod in pods {
+            let name = pods::node_name(pod);
+            if !name.is_empty() && !existing.contains(name) {
+                self.until.entry(name.to_owned()).or_insert(now + QUARANTINE);
+            }
+        }
+        let over: Vec<String> = self.until.iter().filter(|(_, until)| **until <= now).map(|(name, _)| name.clone()).collect();
+        for name in &over {
+            self.until.remove(name);
+        }
+        over.into_iter().filter(|name| !existing.contains(name.as_str())).collect()
+    }
+}
+
+/// Registers the controller.
+pub(crate) fn start(context: Context) {
+    let shared = context.shared.clone();
+    let ready = async move {
+        shared.pods.wait_synced().await;
+        shared.nodes.wait_synced().await;
+    };
+    let collector = Arc::new(Collector { context: context.clone(), quarantine: Mutex::default() });
+    context.every(PERIOD, ready, move || {
+        let collector = collector.clone();
+        async move { collector.collect().await }.boxed()
+    });
+}
+
+struct Collector {
+    context: Context,
+    quarantine: Mutex<Quarantine>,
+}
+
+impl Collector {
+    async fn collect(&self) {
+        let pods = self.context.shared.pods.list();
+        let nodes = self.context.shared.nodes.list();
+        let now = self.context.world.monotonic();
+        let suspects = self.quarantine.lock().expect("no panic while held").update(&pods, &nodes, now);
+        let mut gone = BTreeSet::new();
+        for name in suspects {
+            // Not to be found in our copy proves nothing: ask.
+            match self.context.client.all::<Node>().find(&name).await {
+                Ok(None) => {
+                    gone.insert(name);
+                }
+                Ok(Some(_)) => {}
+                Err(error) => tracing::debug!(node = name, %error, "cannot look the node up"),
+            }
+        }
+        let plan = plan(&pods, &nodes, self.context.config.terminated_pod_gc_threshold, &gone);
+        let outcomes = join_all(plan.iter().map(|(why, pod)| self.fail_and_delete(pod, *why))).await;
+        for ((why, pod), outcome) in plan.iter().zip(outcomes) {
+            if let Err(error) = outcome
+                && !error.is_not_found()
+            {
+                tracing::warn!(pod = pod.key(), ?why, %error, "cannot delete a pod");
+            }
+        }
+    }
+
+    /// Nobody is left to say how the pod ended, so it ends as Failed.
+    async fn fail_and_delete(&self, pod: &Pod, why: Why) -> Result<(), ClientError> {
+        let api = self.context.client.namespaced::<Pod>(pod.namespace());
+        if !pods::is_terminal(pod) {
+            let mut status = json!({ "phase": "Failed", "observedGeneration": pod.metadata.generation });
+            if why == Why::Orphaned {
+                let mut new = pod.status.clone().unwrap_or_default();
+                let target = pods::disruption_target(pod, "DeletionByPodGC", "PodGC: node no longer exists");
+                pods::set_condition(&mut new, target, self.context.world.now());
+                status["conditions"] = json!([pods::condition(Some(&new), "DisruptionTarget")]);
+            }
+            let patch = json!({ "metadata": { "uid": pod.uid() }, "status": status });
+            api.patch_status(pod.name(), &Patch::Strategic(patch)).await?;
+        }
+        api.delete(pod.name(), &DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() }).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon_set::nodes::tests::node;
+    use crate::pods::tests::{at, pod};
+    use daruma_api::taints::NO_EXECUTE;
+
+    fn with(name: &str, node: &str, phase: &str, deleting: bool, created: i64) -> Arc<Pod> {
+        let mut pod = pod(name, node, None);
+        pod.status.as_mut().expect("built").phase = Some(phase.to_owned());
+        pod.metadata.creation_timestamp = Some(pods::wire_time(at(created)));
+        pod.metadata.deletion_timestamp = deleting.then(|| pods::wire_time(at(1)));
+        Arc::new(pod)
+    }
+
+    #[test]
+    fn each_reason() {
+        let nodes = [Arc::new(node("dead", &[(OUT_OF_SERVICE, NO_EXECUTE)])), Arc::new(node("quiet", &[]))];
+        let mut evicted = with("evicted", "quiet", "Failed", false, 9).as_ref().clone();
+        evicted.status.as_mut().expect("built").reason = Some("Evicted".to_owned());
+        let pods = [
+            with("old", "quiet", "Succeeded", false, 1),
+            with("new", "quiet", "Succeeded", false, 5),
+            Arc::new(evicted),
+            with("given-up", "dead", "Running", true, 1),
+            with("alive", "dead", "Running", false, 1),
+            with("slow", "quiet", "Running", true, 1),
+            with("orphan", "gone", "Running", false, 1),
+            with("unbound", "", "Pending", true, 1),
+            with("waiting", "", "Pending", false, 1),
+        ];
+        let plan = plan(&pods, &nodes, 1, &BTreeSet::from(["gone".to_owned()]));
+        let plan: Vec<(Why, &str)> = plan.iter().map(|(why, pod)| (*why, pod.name())).collect();
+        let expected = [
+            (Why::Terminated, "evicted"),
+            (Why::Terminated, "old"),
+            (Why::OutOfService, "given-up"),
+            (Why::Orphaned, "orphan"),
+            (Why::Unscheduled, "unbound"),
+        ];
+        assert_eq!(plan, expected);
+    }
+
+    #[test]
+    fn a_node_is_gone_after_forty_seconds() {
+        let mut quarantine = Quarantine::default();
+        let pods = [with("a", "gone", "Running", false, 1)];
+        let second = Duration::from_secs;
+        assert!(quarantine.update(&pods, &[], second(100)).is_empty());
+        assert!(quarantine.update(&pods, &[], second(139)).is_empty());
+        assert_eq!(quarantine.update(&pods, &[], second(140)), ["gone"]);
+        assert!(quarantine.update(&pods, &[Arc::new(node("gone", &[]))], second(200)).is_empty());
+    }
+}

@@ -1,0 +1,95 @@
+//! The scheduler's picture of the cluster: nodes with their pods, and pods assumed to be bound.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use daruma_api::core::v1::{Node, Pod};
+use daruma_api::meta::ObjectExt;
+
+use crate::node_info::{NodeInfo, PodInfo};
+
+/// Nodes by name. Pods of an unknown node are kept for when it appears.
+#[derive(Default)]
+pub struct Cache {
+    nodes: BTreeMap<String, NodeInfo>,
+    /// Node of every pod known, by pod key.
+    places: BTreeMap<String, String>,
+    /// How many nodes hold an image.
+    image_nodes: BTreeMap<String, usize>,
+}
+
+impl Cache {
+    /// The nodes that exist, in name order.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeInfo> {
+        self.nodes.values().filter(|info| info.node.is_some())
+    }
+
+    /// One node.
+    pub fn node(&self, name: &str) -> Option<&NodeInfo> {
+        self.nodes.get(name).filter(|info| info.node.is_some())
+    }
+
+    /// How many nodes hold an image of this name.
+    pub fn nodes_with_image(&self, image: &str) -> usize {
+        self.image_nodes.get(image).copied().unwrap_or(0)
+    }
+
+    /// Takes over a node's new state.
+    pub fn set_node(&mut self, node: Arc<Node>) {
+        let info = self.nodes.entry(node.name().to_owned()).or_default();
+        let before = std::mem::take(&mut info.images);
+        info.set_node(node);
+        if before != info.images {
+            for name in before.keys() {
+                if let Some(count) = self.image_nodes.get_mut(name) {
+                    *count -= 1;
+                }
+            }
+            for name in info.images.keys() {
+                *self.image_nodes.entry(name.clone()).or_default() += 1;
+            }
+            self.image_nodes.retain(|_, count| *count > 0);
+        }
+    }
+
+    /// Forgets a node; its pods stay until they are removed themselves.
+    pub fn remove_node(&mut self, name: &str) {
+        let Some(info) = self.nodes.get_mut(name) else { return };
+        info.node = None;
+        for image in std::mem::take(&mut info.images).into_keys() {
+            if let Some(count) = self.image_nodes.get_mut(&image) {
+                *count -= 1;
+            }
+        }
+        self.image_nodes.retain(|_, count| *count > 0);
+        if info.pods.is_empty() {
+            self.nodes.remove(name);
+        }
+    }
+
+    /// Puts a pod on a node, be it bound or assumed to be; replaces what was known of it.
+    pub fn place(&mut self, pod: Arc<Pod>, node: &str) {
+        let key = pod.key();
+        if self.places.get(&key).is_some_and(|before| before != node) {
+            self.remove_pod(&key);
+        }
+        self.places.insert(key, node.to_owned());
+        self.nodes.entry(node.to_owned()).or_default().add_pod(Arc::new(PodInfo::new(pod)));
+    }
+
+    /// Takes a pod away.
+    pub fn remove_pod(&mut self, key: &str) {
+        let Some(node) = self.places.remove(key) else { return };
+        if let Some(info) = self.nodes.get_mut(&node) {
+            info.remove_pod(key);
+            if info.node.is_none() && info.pods.is_empty() {
+                self.nodes.remove(&node);
+            }
+        }
+    }
+
+    /// Where a pod is, as far as known.
+    pub fn place_of(&self, key: &str) -> Option<&str> {
+        self.places.get(key).map(String::as_str)
+    }
+}

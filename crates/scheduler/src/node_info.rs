@@ -1,0 +1,178 @@
+//! A node with the pods on it, prepared for quick answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use daruma_api::core::v1::{Container, Node, Pod, PodSpec};
+use daruma_api::meta::ObjectExt;
+use daruma_api::resources::parse_list;
+
+use crate::amounts::Amounts;
+
+/// A port that a pod occupies on its node: protocol, address, number.
+pub type HostPort = (String, String, i32);
+
+/// A pod with what the scheduler asks of it again and again.
+#[derive(Debug, Clone)]
+pub struct PodInfo {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// What it asks for.
+    pub requests: Amounts,
+    /// CPU (thousandths) and memory (bytes) that it counts as in scoring.
+    pub scoring: (i64, i64),
+    /// Ports that it occupies on its node.
+    pub host_ports: Vec<HostPort>,
+    /// Whether it has pod affinity or anti-affinity of its own.
+    pub has_pod_affinity: bool,
+}
+
+impl PodInfo {
+    /// Prepares a pod.
+    pub fn new(pod: Arc<Pod>) -> Self {
+        let default = PodSpec::default();
+        let spec = pod.spec.as_ref().unwrap_or(&default);
+        let affinity = spec.affinity.as_ref();
+        let has_pod_affinity = affinity.is_some_and(|one| one.pod_affinity.is_some() || one.pod_anti_affinity.is_some());
+        let (requests, scoring) = (Amounts::of_pod(spec), Amounts::of_pod_for_scoring(spec));
+        let host_ports = host_ports(spec);
+        Self { pod, requests, scoring, host_ports, has_pod_affinity }
+    }
+
+    /// The specification; an empty one where the pod has none.
+    pub fn spec(&self) -> &PodSpec {
+        static EMPTY: std::sync::LazyLock<PodSpec> = std::sync::LazyLock::new(PodSpec::default);
+        self.pod.spec.as_ref().unwrap_or(&EMPTY)
+    }
+
+    /// Priority; 0 where none is set.
+    pub fn priority(&self) -> i32 {
+        self.spec().priority.unwrap_or(0)
+    }
+}
+
+fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
+    let sidecars = spec.init_containers.iter().flatten().filter(|one| one.restart_policy.as_deref() == Some("Always"));
+    let ports = |container: &Container| {
+        let ports = container.ports.iter().flatten();
+        let host = spec.host_network == Some(true);
+        ports
+            .filter_map(|port| {
+                let number = port.host_port.filter(|number| *number > 0).or(host.then_some(port.container_port))?;
+                let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".into());
+                let address = port.host_ip.clone().filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".into());
+                Some((protocol, address, number))
+            })
+            .collect::<Vec<_>>()
+    };
+    spec.containers.iter().chain(sidecars).flat_map(ports).collect()
+}
+
+/// Pods of one namespace with the same labels, counted.
+#[derive(Debug, Clone)]
+pub struct LabelGroup {
+    /// Their namespace.
+    pub namespace: String,
+    /// Their labels.
+    pub labels: BTreeMap<String, String>,
+    /// How many there are that are not being deleted.
+    pub count: i64,
+}
+
+/// A node with the pods on it.
+#[derive(Debug, Clone, Default)]
+pub struct NodeInfo {
+    /// The node; `None` while only its pods are known.
+    pub node: Option<Arc<Node>>,
+    /// What it has to give.
+    pub allocatable: Amounts,
+    /// The pods by key.
+    pub pods: BTreeMap<String, Arc<PodInfo>>,
+    /// Those of them with pod affinity or anti-affinity.
+    pub pods_with_affinity: BTreeMap<String, Arc<PodInfo>>,
+    /// What they ask for together.
+    pub requested: Amounts,
+    /// What they count as in scoring: CPU (thousandths) and memory (bytes).
+    pub scoring: (i64, i64),
+    /// Ports in use.
+    pub used_ports: BTreeSet<HostPort>,
+    /// The pods by namespace and labels: pods of one template are looked at once.
+    pub label_groups: Vec<LabelGroup>,
+    /// Images on the node with their sizes in bytes.
+    pub images: BTreeMap<String, i64>,
+}
+
+impl NodeInfo {
+    /// Takes over a new state of the node.
+    pub fn set_node(&mut self, node: Arc<Node>) {
+        let status = node.status.as_ref();
+        self.allocatable = Amounts::from_list(&parse_list(status.and_then(|status| status.allocatable.as_ref())));
+        self.images = status
+            .and_then(|status| status.images.as_ref())
+            .into_iter()
+            .flatten()
+            .flat_map(|image| {
+                let size = image.size_bytes.unwrap_or(0);
+                image.names.iter().flatten().map(move |name| (name.clone(), size))
+            })
+            .collect();
+        self.node = Some(node);
+    }
+
+    /// The node's name; empty while only its pods are known.
+    pub fn name(&self) -> &str {
+        self.node.as_deref().map_or("", ObjectExt::name)
+    }
+
+    /// The value of one of the node's labels.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.node.as_deref()?.label(key)
+    }
+
+    /// Adds a pod, replacing an earlier state of it.
+    pub fn add_pod(&mut self, info: Arc<PodInfo>) {
+        let key = info.pod.key();
+        self.remove_pod(&key);
+        self.requested.add(&info.requests, 1);
+        self.scoring.0 += info.scoring.0;
+        self.scoring.1 += info.scoring.1;
+        self.used_ports.extend(info.host_ports.iter().cloned());
+        self.count(&info, 1);
+        if info.has_pod_affinity {
+            self.pods_with_affinity.insert(key.clone(), info.clone());
+        }
+        self.pods.insert(key, info);
+    }
+
+    /// Removes a pod; one that is not here is fine.
+    pub fn remove_pod(&mut self, key: &str) {
+        let Some(info) = self.pods.remove(key) else { return };
+        self.pods_with_affinity.remove(key);
+        self.requested.add(&info.requests, -1);
+        self.scoring.0 -= info.scoring.0;
+        self.scoring.1 -= info.scoring.1;
+        for port in &info.host_ports {
+            self.used_ports.remove(port);
+        }
+        self.count(&info, -1);
+    }
+
+    fn count(&mut self, info: &PodInfo, change: i64) {
+        if info.pod.is_being_deleted() {
+            return;
+        }
+        let labels = info.pod.metadata.labels.as_ref();
+        let same = |group: &LabelGroup| {
+            group.namespace == info.pod.namespace() && labels.map_or(group.labels.is_empty(), |labels| *labels == group.labels)
+        };
+        if let Some(index) = self.label_groups.iter().position(same) {
+            self.label_groups[index].count += change;
+            if self.label_groups[index].count == 0 {
+                self.label_groups.swap_remove(index);
+            }
+        } else if change > 0 {
+            let labels = labels.cloned().unwrap_or_default();
+            self.label_groups.push(LabelGroup { namespace: info.pod.namespace().into(), labels, count: change });
+        }
+    }
+}
