@@ -1,0 +1,243 @@
+//! One pod's state, shared by its worker, its probes, its status sender and the server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use daruma_api::core::v1::{Pod, PodStatus};
+use daruma_api::meta::ObjectExt;
+use tokio::sync::Notify;
+
+use crate::plan::Probed;
+use crate::view::PodView;
+
+/// Where a pod comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The API server.
+    Api,
+    /// A manifest file.
+    File,
+}
+
+impl Source {
+    /// As annotations spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::File => "file",
+        }
+    }
+}
+
+/// What is known of one pod.
+#[derive(Default)]
+pub struct State {
+    /// The pod as it is wanted.
+    pub pod: Arc<Pod>,
+    /// Of a static pod: its mirror in the API.
+    pub mirror: Option<Arc<Pod>>,
+    /// Gone from its source.
+    pub removed: bool,
+    /// The pod has to end within so many seconds.
+    pub grace_seconds: Option<i64>,
+    /// Failed for a reason from outside its containers: reason and message.
+    pub forced: Option<(String, String)>,
+    /// Whether it was let in.
+    pub admitted: bool,
+    /// The status generated last.
+    pub status: Option<PodStatus>,
+    /// Why containers are not started: reason and message by name.
+    pub waiting: BTreeMap<String, (String, String)>,
+    /// Results of probes.
+    pub probed: Probed,
+    /// Termination messages by container id.
+    pub messages: BTreeMap<String, String>,
+    /// What ran at the last look.
+    pub view: PodView,
+    /// Volumes that are set up.
+    pub mounted: BTreeSet<String>,
+    /// Everything has ended and is cleaned up.
+    pub finished: bool,
+    /// Something other than the runtime's events asked for a look.
+    pub look_wanted: bool,
+    /// The status has changed since it was sent.
+    pub unsent: bool,
+}
+
+/// One pod.
+pub struct PodCell {
+    /// Its UID (of a static pod: the hash).
+    pub uid: String,
+    /// Where it comes from.
+    pub source: Source,
+    state: Mutex<State>,
+    /// Wakes the worker.
+    wake: Notify,
+    /// Wakes the status sender.
+    status_changed: Notify,
+    /// Wakes what waits for the API to have the status.
+    sent: Notify,
+    /// Wakes everything that waits on the pod's behalf, when it has to end (sooner).
+    hurry: Notify,
+}
+
+impl PodCell {
+    /// A pod seen for the first time.
+    pub fn new(pod: Arc<Pod>, source: Source) -> Self {
+        let state = State { pod: pod.clone(), ..State::default() };
+        Self {
+            uid: pod.uid().to_owned(),
+            source,
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            status_changed: Notify::new(),
+            sent: Notify::new(),
+            hurry: Notify::new(),
+        }
+    }
+
+    /// The state. Hold it briefly, never over an await.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while held")
+    }
+
+    /// The pod as it is wanted.
+    pub fn pod(&self) -> Arc<Pod> {
+        self.lock().pod.clone()
+    }
+
+    /// Whether it comes from a file.
+    pub fn is_static(&self) -> bool {
+        self.source == Source::File
+    }
+
+    /// Lets the worker look again.
+    pub fn wake(&self) {
+        self.lock().look_wanted = true;
+        self.wake.notify_one();
+    }
+
+    /// Lets the worker look again if what runs differs from what it knows: its own doings come back as events.
+    pub fn runtime_event(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Says that the API has the status, as far as it can be told.
+    pub fn status_sent(&self) {
+        self.lock().unsent = false;
+        self.sent.notify_waiters();
+    }
+
+    /// Completes once the API has the status.
+    pub async fn sent(&self) {
+        loop {
+            let sent = self.sent.notified();
+            tokio::pin!(sent);
+            sent.as_mut().enable();
+            if !self.lock().unsent {
+                return;
+            }
+            sent.await;
+        }
+    }
+
+    /// Completes when the worker should look again.
+    pub async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Lets the status sender look again.
+    pub fn status_changed(&self) {
+        self.lock().unsent = true;
+        self.status_changed.notify_one();
+    }
+
+    /// Completes when the status may have changed.
+    pub async fn status_woken(&self) {
+        self.status_changed.notified().await;
+    }
+
+    /// Asks for the pod's end within `grace_seconds`; an earlier, shorter wish stays.
+    pub fn end(&self, grace_seconds: i64) {
+        {
+            let mut state = self.lock();
+            let grace = grace_seconds.max(1);
+            if state.grace_seconds.is_some_and(|present| present <= grace) {
+                return;
+            }
+            state.grace_seconds = Some(grace);
+        }
+        self.hurry.notify_waiters();
+        self.wake.notify_one();
+    }
+
+    /// Whether the pod has to end.
+    pub fn is_ending(&self) -> bool {
+        self.lock().grace_seconds.is_some()
+    }
+
+    /// Completes once the pod has to end.
+    pub async fn ending(&self) {
+        self.ending_within(i64::MAX).await;
+    }
+
+    /// Completes once the pod has to end within less than `seconds`.
+    pub async fn ending_within(&self, seconds: i64) -> i64 {
+        loop {
+            let hurry = self.hurry.notified();
+            tokio::pin!(hurry);
+            hurry.as_mut().enable();
+            if let Some(grace) = self.lock().grace_seconds.filter(|grace| *grace < seconds) {
+                return grace;
+            }
+            hurry.await;
+        }
+    }
+}
+
+/// All pods of the node by UID. Clones share them.
+#[derive(Clone, Default)]
+pub struct Registry {
+    pods: Arc<Mutex<BTreeMap<String, Arc<PodCell>>>>,
+}
+
+impl Registry {
+    /// One pod.
+    pub fn get(&self, uid: &str) -> Option<Arc<PodCell>> {
+        self.pods.lock().expect("no panic while held").get(uid).cloned()
+    }
+
+    /// All pods, ordered by UID.
+    pub fn list(&self) -> Vec<Arc<PodCell>> {
+        self.pods.lock().expect("no panic while held").values().cloned().collect()
+    }
+
+    /// Adds a pod; `false` where its UID is known already.
+    pub fn insert(&self, cell: &Arc<PodCell>) -> bool {
+        let mut pods = self.pods.lock().expect("no panic while held");
+        if pods.contains_key(&cell.uid) {
+            return false;
+        }
+        pods.insert(cell.uid.clone(), cell.clone());
+        true
+    }
+
+    /// Forgets a pod.
+    pub fn remove(&self, uid: &str) {
+        self.pods.lock().expect("no panic while held").remove(uid);
+    }
+
+    /// The pod of a name; one that is not ending is preferred.
+    pub fn by_name(&self, namespace: &str, name: &str) -> Option<Arc<PodCell>> {
+        let mut found: Vec<Arc<PodCell>> = self
+            .list()
+            .into_iter()
+            .filter(|cell| {
+                let state = cell.lock();
+                state.pod.namespace() == namespace && state.pod.name() == name
+            })
+            .collect();
+        found.sort_by_key(|cell| cell.is_ending());
+        found.into_iter().next()
+    }
+}

@@ -1,0 +1,10 @@
+//! The node's object: registered, reported, kept alive by its lease.
+//!
+//! Source: kubernetes pkg/kubelet/kubelet_node_status.go, pkg/kubelet/nodestatus/setters.go.
+
+mod lease;
+mod report;
+pub mod status;
+
+pub use lease::run as run_lease;
+pub use report::run as run_report;

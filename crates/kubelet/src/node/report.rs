@@ -1,0 +1,155 @@
+//! Registers the node and reports its status.
+//!
+//! Source: kubernetes pkg/kubelet/kubelet_node_status.go (registerWithAPIServer, tryUpdateNodeStatus).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use daruma_api::core::v1::{Node, NodeStatus};
+use daruma_client::{ClientError, Patch};
+use serde_json::json;
+
+use super::status::{Inputs, differs, events, labels, make, new_node};
+use crate::shared::Shared;
+
+const RETRY: Duration = Duration::from_millis(100);
+const LONGEST_RETRY: Duration = Duration::from_secs(2);
+
+/// Reports for as long as the kubelet lives.
+pub async fn run(shared: Arc<Shared>) {
+    let mut retry = RETRY;
+    while let Err(error) = register(&shared).await {
+        tracing::debug!(%error, "cannot register the node");
+        shared.world.sleep(retry).await;
+        retry = (retry * 2).min(LONGEST_RETRY);
+    }
+    crate::mirror::look(&shared);
+    let mut sent_at = shared.world.monotonic();
+    let mut first = true;
+    loop {
+        let due = first || shared.world.monotonic().saturating_sub(sent_at) >= shared.config.node_status_report_frequency;
+        let failed = match report(&shared, due).await {
+            Ok(sent) => {
+                if sent {
+                    sent_at = shared.world.monotonic();
+                }
+                first = false;
+                false
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cannot report the node's status");
+                true
+            }
+        };
+        let wait = if failed { LONGEST_RETRY } else { shared.config.node_status_update_frequency };
+        let pause = shared.world.sleep(wait);
+        tokio::select! {
+            biased;
+            () = shared.node_changed.notified() => {}
+            () = pause => {}
+        }
+    }
+}
+
+async fn compute(shared: &Shared, old: &NodeStatus) -> NodeStatus {
+    let disk = shared.world.disk.usage(&shared.config.root_dir).await.unwrap_or_default();
+    let images = shared.runtime.list_images().await.unwrap_or_default();
+    let problems: Vec<String> = shared.runtime_problem().into_iter().chain(shared.network_problem()).collect();
+    let pressure = shared.pressure.lock().expect("no panic while held").clone();
+    make(
+        &Inputs {
+            facts: &shared.facts,
+            config: &shared.config,
+            host_ips: &shared.host_ips(),
+            runtime_version: &shared.runtime.version(),
+            disk,
+            images: &images,
+            problems: &problems,
+            pressure: &pressure,
+            now: crate::status::to_seconds(shared.now()),
+        },
+        old,
+    )
+}
+
+async fn register(shared: &Shared) -> Result<(), ClientError> {
+    let api = shared.client.cluster::<Node>();
+    let name = &shared.config.node_name;
+    let found = match api.find(name).await? {
+        Some(node) => node,
+        None if shared.config.register_node => {
+            let status = compute(shared, &NodeStatus::default()).await;
+            match api.create(&new_node(&shared.facts, &shared.config, status.clone())).await {
+                Ok(node) => {
+                    tell(shared, events(None, &status));
+                    node
+                }
+                Err(error) if error.is_already_exists() => api.get(name).await?,
+                Err(error) => return Err(error),
+            }
+        }
+        None => return Err(daruma_client::TransportError(format!("node {name:?} does not exist yet")).into()),
+    };
+    let wanted = labels(&shared.facts, &shared.config);
+    let have = found.metadata.labels.clone().unwrap_or_default();
+    let missing: std::collections::BTreeMap<_, _> = wanted.into_iter().filter(|(key, value)| have.get(key) != Some(value)).collect();
+    let found = if missing.is_empty() { found } else { api.patch(name, &Patch::Merge(json!({"metadata": {"labels": missing}}))).await? };
+    *shared.node.lock().expect("no panic while held") = Some(Arc::new(found));
+    Ok(())
+}
+
+fn tell(shared: &Shared, events: Vec<&'static str>) {
+    for event in events {
+        shared.recorder.node(event, format!("Node {} status is now: {event}", shared.config.node_name));
+    }
+}
+
+/// Computes the status and sends it where it changed or is due; `true` when it was sent.
+async fn report(shared: &Shared, due: bool) -> Result<bool, ClientError> {
+    let api = shared.client.cluster::<Node>();
+    // Read anew each time: others write conditions and taints, and the object may be gone.
+    let node = match api.find(&shared.config.node_name).await? {
+        Some(node) => node,
+        None => {
+            register(shared).await?;
+            return Ok(true);
+        }
+    };
+    let old = node.status.clone().unwrap_or_default();
+    let new = compute(shared, &old).await;
+    *shared.node.lock().expect("no panic while held") = Some(Arc::new(node));
+    if !due && !differs(&old, &new) {
+        return Ok(false);
+    }
+    let old_boot = old.node_info.as_ref().map(|info| info.boot_id.clone()).filter(|id| !id.is_empty());
+    if let Some(old_boot) = old_boot
+        && old_boot != shared.facts.boot_id
+    {
+        let message = format!("Node {} has been rebooted, boot id: {}", shared.config.node_name, shared.facts.boot_id);
+        shared.recorder.node_warning("Rebooted", message);
+    }
+    let mut before = serde_json::to_value(&old).unwrap_or_default();
+    let mut after = serde_json::to_value(&new).unwrap_or_default();
+    let mut patch = serde_json::Map::new();
+    // Conditions merge by type, addresses by type (which cannot hold two of one type: they are replaced as a whole).
+    if let (Some(before), Some(after)) = (before.as_object_mut(), after.as_object_mut()) {
+        let conditions = after.remove("conditions").unwrap_or_default();
+        before.remove("conditions");
+        patch.insert("conditions".into(), conditions);
+        for (field, value) in after.iter() {
+            if before.get(field) != Some(value) {
+                if field == "addresses" {
+                    let mut list = value.as_array().cloned().unwrap_or_default();
+                    list.push(json!({"$patch": "replace"}));
+                    patch.insert(field.clone(), list.into());
+                } else {
+                    patch.insert(field.clone(), value.clone());
+                }
+            }
+        }
+    }
+    let updated = api.patch_status(&shared.config.node_name, &Patch::Strategic(json!({"status": patch}))).await?;
+    tell(shared, events(Some(&old), &new));
+    *shared.node.lock().expect("no panic while held") = Some(Arc::new(updated));
+    Ok(true)
+}

@@ -1,0 +1,152 @@
+//! Probes: is a container started, alive, ready.
+//!
+//! Source: kubernetes pkg/kubelet/prober.
+
+pub mod check;
+pub mod state;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daruma_api::core::v1::{Container as Spec, Pod, Probe};
+use daruma_world::containers::ContainerState;
+use daruma_world::tasks::AbortOnDrop;
+
+use crate::cell::PodCell;
+use crate::plan::is_sidecar;
+use crate::shared::Shared;
+use crate::worker::look;
+pub use state::{Kind, ProbeState, Step};
+
+/// Between looks for a container that does not run yet (its start wakes nobody here).
+const WAIT: Duration = Duration::from_millis(100);
+
+/// The probes of one pod that run.
+#[derive(Default)]
+pub struct Probes {
+    tasks: BTreeMap<(String, Kind), AbortOnDrop>,
+}
+
+impl Probes {
+    /// Starts the probes that the pod names and that do not run yet.
+    pub fn adjust(&mut self, shared: &Arc<Shared>, cell: &Arc<PodCell>, pod: &Pod) {
+        let Some(spec) = &pod.spec else { return };
+        let sidecars = spec.init_containers.iter().flatten().filter(|container| is_sidecar(container));
+        for container in spec.containers.iter().chain(sidecars) {
+            for kind in Kind::ALL {
+                let key = (container.name.clone(), kind);
+                if kind.of(container).is_some() && !self.tasks.contains_key(&key) {
+                    let task = shared.world.spawn("probe", run(shared.clone(), cell.clone(), container.name.clone(), kind));
+                    self.tasks.insert(key, task.abort_on_drop());
+                }
+            }
+        }
+    }
+
+    /// A pod that ends is asked for readiness only.
+    pub fn end_liveness(&mut self) {
+        self.tasks.retain(|(_, kind), _| *kind == Kind::Readiness);
+    }
+
+    /// Ends all.
+    pub fn stop(&mut self) {
+        self.tasks.clear();
+    }
+}
+
+async fn run(shared: Arc<Shared>, cell: Arc<PodCell>, name: String, kind: Kind) {
+    let mut state = ProbeState::new(kind);
+    loop {
+        let pod = cell.pod();
+        let Some(spec) = crate::kill::spec_of(&pod, &name) else { return };
+        let Some(probe) = kind.of(&spec) else { return };
+        let seen = {
+            let guard = cell.lock();
+            guard.view.latest(&name).map(|container| {
+                let started_at = match container.state {
+                    ContainerState::Running { started_at } => Some(started_at),
+                    _ => None,
+                };
+                (container.id.clone(), started_at)
+            })
+        };
+        let started = is_started(&cell, &name);
+        let step = state.next(seen.as_ref().map(|(id, at)| (id.as_str(), *at)), probe, started, shared.started_at, shared.now());
+        let container_id = seen.map(|(id, _)| id).unwrap_or_default();
+        match step {
+            Step::Wait(wait) => shared.world.sleep(wait.unwrap_or(WAIT)).await,
+            Step::Set(result, wait) => {
+                set(&shared, &cell, &container_id, kind, result);
+                shared.world.sleep(wait.unwrap_or(WAIT)).await;
+            }
+            Step::Probe => {
+                let good = ask(&shared, &cell, &pod, &spec, probe, kind, &container_id).await;
+                if let Some(good) = good
+                    && let Some(result) = state.observe(good, probe)
+                {
+                    set(&shared, &cell, &container_id, kind, result);
+                }
+                let period = Duration::from_secs(probe.period_seconds.unwrap_or(10).max(1) as u64);
+                shared.world.sleep(period).await;
+            }
+        }
+    }
+}
+
+/// Whether the container counts as started, as its status says.
+fn is_started(cell: &PodCell, name: &str) -> bool {
+    let state = cell.lock();
+    let Some(status) = &state.status else { return false };
+    let lists = [&status.container_statuses, &status.init_container_statuses];
+    lists.into_iter().flatten().flatten().any(|one| one.name == name && one.started == Some(true))
+}
+
+fn set(shared: &Arc<Shared>, cell: &Arc<PodCell>, container_id: &str, kind: Kind, result: bool) {
+    {
+        let mut state = cell.lock();
+        // A view of a container that is gone is cleaned with it.
+        let known: std::collections::BTreeSet<String> = state.view.containers.iter().map(|container| container.id.clone()).collect();
+        let map = match kind {
+            Kind::Startup => &mut state.probed.startup,
+            Kind::Liveness => &mut state.probed.liveness,
+            Kind::Readiness => &mut state.probed.readiness,
+        };
+        map.retain(|id, _| known.contains(id));
+        if map.insert(container_id.to_owned(), result) == Some(result) {
+            return;
+        }
+    }
+    look::tell(shared, cell, false);
+    if kind != Kind::Readiness {
+        cell.wake();
+    }
+}
+
+/// One probe, with its event; `None` where no result came about.
+async fn ask(
+    shared: &Arc<Shared>,
+    cell: &PodCell,
+    pod: &Pod,
+    spec: &Spec,
+    probe: &Probe,
+    kind: Kind,
+    container_id: &str,
+) -> Option<bool> {
+    let pod_ip = cell.lock().status.as_ref().and_then(|status| status.pod_ip.clone()).unwrap_or_default();
+    let title = kind.title();
+    match check::check(shared, spec, probe, container_id, &pod_ip).await {
+        Ok(Ok(())) => Some(true),
+        Ok(Err(output)) => {
+            shared.recorder.container_warning(pod, &spec.name, "Unhealthy", format!("{title} probe failed: {output}"));
+            Some(false)
+        }
+        Err(error) => {
+            if !cell.is_ending() {
+                let message = format!("{title} probe errored and resulted in Failure state: {error}");
+                shared.recorder.container_warning(pod, &spec.name, "Unhealthy", message);
+            }
+            None
+        }
+    }
+}

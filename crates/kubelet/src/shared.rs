@@ -1,0 +1,111 @@
+//! What all parts of a kubelet use.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use daruma_api::core::v1::Node;
+use daruma_client::Client;
+use daruma_world::World;
+use daruma_world::containers::{ContainerRuntime, RuntimeStatus};
+use daruma_world::hardware::{Facts, Hardware};
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use crate::backoff::Backoffs;
+use crate::cell::Registry;
+use crate::config::KubeletConfig;
+use crate::env::services::Services;
+use crate::recorder::Recorder;
+
+/// The parts' common ground. Always behind an `Arc`.
+pub struct Shared {
+    /// Time, tasks, disk, sockets.
+    pub world: World,
+    /// The API.
+    pub client: Client,
+    /// Containers.
+    pub runtime: Arc<dyn ContainerRuntime>,
+    /// The machine.
+    pub hardware: Arc<dyn Hardware>,
+    /// Settings.
+    pub config: KubeletConfig,
+    /// The machine's facts at the start.
+    pub facts: Facts,
+    /// Name of the runtime in container ids.
+    pub runtime_name: String,
+    /// Events.
+    pub recorder: Recorder,
+    /// The pods.
+    pub pods: Registry,
+    /// Services for environment variables.
+    pub services: Services,
+    /// Service account tokens.
+    pub tokens: crate::volumes::Tokens,
+    /// Waits of failing containers.
+    pub restarts: Mutex<Backoffs>,
+    /// Waits of failing image pulls, and how they failed last.
+    pub pulls: Mutex<crate::images::Pulls>,
+    /// When this kubelet started.
+    pub started_at: Timestamp,
+    /// The engine's state at the last look; problems until then.
+    pub runtime_status: Mutex<RuntimeStatus>,
+    /// The Node object as the API gave it last.
+    pub node: Mutex<Option<Arc<Node>>>,
+    /// Pressure conditions.
+    pub pressure: Mutex<crate::eviction::Pressure>,
+    /// Lets the node's status be computed now.
+    pub node_changed: Notify,
+    /// Whether the API's pods were listed once.
+    pub api_synced: std::sync::atomic::AtomicBool,
+    /// Whether the manifest directory was read once.
+    pub files_read: std::sync::atomic::AtomicBool,
+    /// Mirror pods in the API.
+    pub mirrors: crate::mirror::Mirrors,
+    /// Samples of usage.
+    pub usage: Mutex<crate::stats::Usage>,
+    /// Lets the mirror pods be looked at.
+    pub mirrors_changed: Notify,
+}
+
+impl Shared {
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.world.now()
+    }
+
+    /// The node's addresses, the configured one first.
+    pub fn host_ips(&self) -> Vec<IpAddr> {
+        match self.config.node_ip {
+            Some(ip) => vec![ip],
+            None => self.facts.addresses.first().copied().into_iter().collect(),
+        }
+    }
+
+    /// Why pods cannot get a network, in the real kubelet's words.
+    pub fn network_problem(&self) -> Option<String> {
+        let status = self.runtime_status.lock().expect("no panic while held");
+        status.network_problem.as_ref().map(|problem| {
+            format!("container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:{problem}")
+        })
+    }
+
+    /// Why containers cannot be run.
+    pub fn runtime_problem(&self) -> Option<String> {
+        let status = self.runtime_status.lock().expect("no panic while held");
+        status.runtime_problem.as_ref().map(|problem| format!("container runtime status check may not have completed yet: {problem}"))
+    }
+
+    /// Lists a pod's sandboxes and containers.
+    pub async fn look(&self, uid: &str) -> Result<crate::view::PodView, daruma_world::containers::ContainerError> {
+        let sandboxes = self.runtime.list_sandboxes().await?;
+        let containers = self.runtime.list_containers().await?;
+        Ok(crate::view::PodView::of(uid, &sandboxes, &containers))
+    }
+
+    /// Wakes every worker.
+    pub fn wake_all(&self) {
+        for cell in self.pods.list() {
+            cell.wake();
+        }
+    }
+}

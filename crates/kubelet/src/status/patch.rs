@@ -1,0 +1,93 @@
+//! The strategic merge patch from one pod status to another.
+//!
+//! Merge keys: kubernetes staging/src/k8s.io/api/core/v1/types.go (conditions by type, podIPs and hostIPs by ip;
+//! the lists of container statuses are replaced as a whole).
+
+use daruma_api::core::v1::{PodCondition, PodStatus};
+use serde_json::{Map, Value, json};
+
+/// The patch document, or `None` where nothing that the kubelet owns differs.
+pub fn status_patch(uid: &str, old: &PodStatus, new: &PodStatus) -> Option<Value> {
+    let (Ok(Value::Object(mut before)), Ok(Value::Object(mut after))) = (serde_json::to_value(old), serde_json::to_value(new)) else {
+        return None;
+    };
+    let mut status = Map::new();
+    for (field, key) in [("conditions", "type"), ("podIPs", "ip"), ("hostIPs", "ip")] {
+        let (was, is) = (list(before.remove(field)), list(after.remove(field)));
+        let mut changed: Vec<Value> = is.iter().filter(|item| !was.contains(item)).cloned().collect();
+        // Conditions of others stay; addresses that are gone go.
+        if field != "conditions" {
+            let gone = was.iter().filter(|item| !is.iter().any(|other| other[key] == item[key]));
+            changed.extend(gone.map(|item| json!({"$patch": "delete", "ip": item["ip"]})));
+        }
+        if !changed.is_empty() {
+            let order: Vec<Value> = is.iter().map(|item| json!({key: item[key]})).collect();
+            status.insert(format!("$setElementOrder/{field}"), Value::Array(order));
+            status.insert(field.into(), Value::Array(changed));
+        }
+    }
+    // Not the kubelet's.
+    for field in ["resourceClaimStatuses", "extendedResourceClaimStatus", "nodeAllocatableResourceClaimStatuses", "nominatedNodeName"] {
+        before.remove(field);
+        after.remove(field);
+    }
+    for (field, value) in &after {
+        if before.get(field) != Some(value) {
+            status.insert(field.clone(), value.clone());
+        }
+    }
+    for field in before.keys().filter(|field| !after.contains_key(*field)) {
+        status.insert(field.clone(), Value::Null);
+    }
+    (!status.is_empty()).then(|| json!({"metadata": {"uid": uid}, "status": status}))
+}
+
+fn list(value: Option<Value>) -> Vec<Value> {
+    match value {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    }
+}
+
+/// Puts conditions of others, as the API has them now, into a status that was made from an older object.
+pub fn keep_foreign_conditions(api: &PodStatus, status: &mut PodStatus) {
+    let foreign = |condition: &&PodCondition| {
+        !super::conditions::OWNED.contains(&condition.type_.as_str()) && condition.type_ != "DisruptionTarget"
+    };
+    let theirs: Vec<PodCondition> = api.conditions.iter().flatten().filter(foreign).cloned().collect();
+    let list = status.conditions.get_or_insert_default();
+    list.retain(|condition| !foreign(&condition));
+    list.splice(0..0, theirs);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(text: &str) -> PodStatus {
+        serde_yaml_ng::from_str(text).expect("a status")
+    }
+
+    #[track_caller]
+    fn check(old: &str, new: &str, expected: Value) {
+        let patch = status_patch("u", &status(old), &status(new));
+        assert_eq!(patch.map_or(Value::Null, |patch| patch["status"].clone()), expected, "{old} to {new}");
+    }
+
+    #[test]
+    fn patches() {
+        check("{phase: Running}", "{phase: Running}", Value::Null);
+        check("{phase: Pending, reason: x}", "{phase: Running}", json!({"phase": "Running", "reason": null}));
+        check(
+            "{podIP: 1.1.1.1, podIPs: [{ip: 1.1.1.1}]}",
+            "{podIP: 1.1.1.2, podIPs: [{ip: 1.1.1.2}]}",
+            json!({"podIP": "1.1.1.2", "$setElementOrder/podIPs": [{"ip": "1.1.1.2"}],
+                   "podIPs": [{"ip": "1.1.1.2"}, {"$patch": "delete", "ip": "1.1.1.1"}]}),
+        );
+        check(
+            "{conditions: [{type: A, status: 'True'}, {type: Ready, status: 'True'}]}",
+            "{conditions: [{type: A, status: 'True'}, {type: Ready, status: 'False'}]}",
+            json!({"$setElementOrder/conditions": [{"type": "A"}, {"type": "Ready"}], "conditions": [{"type": "Ready", "status": "False"}]}),
+        );
+    }
+}

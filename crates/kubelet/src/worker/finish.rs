@@ -1,0 +1,92 @@
+//! The end of a pod.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::look::{look, tell};
+use crate::cell::PodCell;
+use crate::probes::Probes;
+use crate::shared::Shared;
+use crate::start::is_gone;
+use crate::{kill, status, volumes};
+
+/// Between attempts to end what does not end.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Ends all containers within the pod's grace, tells it, and takes the volumes down.
+pub(super) async fn end(shared: &Arc<Shared>, cell: &Arc<PodCell>, probes: &mut Probes) {
+    probes.end_liveness();
+    let refused = !cell.lock().admitted && cell.lock().forced.is_some();
+    loop {
+        let pod = cell.pod();
+        let view = look(shared, cell).await;
+        if view.is_dead() {
+            break;
+        }
+        if !refused {
+            tell(shared, cell, false);
+        }
+        let grace = cell.lock().grace_seconds.unwrap_or(1);
+        if kill::pod(shared, cell, &pod, &view, grace).await {
+            let view = look(shared, cell).await;
+            if view.is_dead() {
+                break;
+            }
+        }
+        shared.world.sleep(RETRY).await;
+    }
+    probes.stop();
+    if !refused {
+        tell(shared, cell, true);
+    }
+    loop {
+        let pod = cell.pod();
+        match volumes::unmount_all(shared, cell, &pod).await {
+            Ok(()) => break,
+            Err(error) => {
+                tracing::warn!(uid = cell.uid, %error, "cannot take a pod's volumes down");
+                shared.world.sleep(RETRY).await;
+            }
+        }
+    }
+    shared.tokens.forget(&cell.uid);
+    cell.lock().finished = true;
+    if !refused && status::is_terminal(cell.lock().status.as_ref().and_then(|status| status.phase.as_deref())) {
+        tracing::debug!(uid = cell.uid, "a pod has finished");
+    }
+    // The sender tells the API of the end, and that the object can go.
+    cell.status_changed();
+}
+
+/// A finished pod stays, for its logs, until its source lets go of it.
+pub(super) async fn wait_until_removed(shared: &Shared, cell: &PodCell) {
+    loop {
+        if cell.lock().removed {
+            return;
+        }
+        let pause = shared.world.sleep(shared.config.relist_frequency);
+        tokio::select! {
+            biased;
+            () = cell.woken() => {}
+            () = pause => {}
+        }
+    }
+}
+
+/// Removes what is left on the node: sandboxes, containers, logs.
+pub(super) async fn remove(shared: &Shared, cell: &PodCell) {
+    let view = look(shared, cell).await;
+    for sandbox in &view.sandboxes {
+        if let Err(error) = shared.runtime.remove_sandbox(&sandbox.id).await
+            && !is_gone(&error)
+        {
+            tracing::warn!(uid = cell.uid, %error, "cannot remove a sandbox");
+        }
+    }
+    let pod = cell.pod();
+    use daruma_api::meta::ObjectExt as _;
+    let logs = shared.config.pod_log_dir(pod.namespace(), pod.name(), &cell.uid);
+    if let Err(error) = shared.world.disk.remove_dir_all(&logs).await {
+        tracing::debug!(uid = cell.uid, %error, "cannot remove a pod's logs");
+    }
+}

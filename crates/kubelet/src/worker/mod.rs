@@ -1,0 +1,145 @@
+//! The life of one pod on the node: let in, kept as specified, ended, cleaned up.
+//!
+//! Source: kubernetes pkg/kubelet/pod_workers.go, pkg/kubelet/kubelet.go (SyncPod, SyncTerminatingPod, SyncTerminatedPod).
+
+mod finish;
+pub mod look;
+mod sync;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use daruma_api::core::v1::Pod;
+use daruma_api::meta::ObjectExt;
+
+use crate::admission;
+use crate::cell::{PodCell, Source};
+use crate::shared::Shared;
+use crate::{mirror, probes, status};
+
+/// Registers a pod and starts its worker; does nothing where it is known.
+pub fn admit(shared: &Arc<Shared>, pod: Arc<Pod>, source: Source) -> Option<Arc<PodCell>> {
+    let cell = Arc::new(PodCell::new(pod.clone(), source));
+    if !shared.pods.insert(&cell) {
+        return None;
+    }
+    if let Some(grace) = deletion_grace(&pod) {
+        cell.end(grace);
+    }
+    shared.world.spawn("pod status", status::run_sender(shared.clone(), cell.clone()));
+    shared.world.spawn("pod worker", run(shared.clone(), cell.clone()));
+    Some(cell)
+}
+
+/// Seconds within which a deleted pod has to end.
+pub fn deletion_grace(pod: &Pod) -> Option<i64> {
+    pod.metadata.deletion_timestamp.as_ref()?;
+    Some(pod.metadata.deletion_grace_period_seconds.unwrap_or(30))
+}
+
+async fn run(shared: Arc<Shared>, cell: Arc<PodCell>) {
+    tracing::debug!(uid = cell.uid, "a pod's worker starts");
+    wait_for_name(&shared, &cell).await;
+    if !cell.is_ending() && !was_finished(&cell) {
+        refuse_or_admit(&shared, &cell);
+    }
+    let mut probes = probes::Probes::default();
+    while !cell.is_ending() {
+        let next = sync::sync(&shared, &cell, &mut probes).await;
+        if cell.is_ending() {
+            break;
+        }
+        wait(&shared, &cell, next.max(Duration::from_millis(10))).await;
+    }
+    finish::end(&shared, &cell, &mut probes).await;
+    probes.stop();
+    finish::wait_until_removed(&shared, &cell).await;
+    finish::remove(&shared, &cell).await;
+    shared.pods.remove(&cell.uid);
+    // A static pod's successor of the same name waits for this.
+    shared.wake_all();
+    mirror::look(&shared);
+    tracing::debug!(uid = cell.uid, "a pod's worker ends");
+}
+
+/// Waits for news: a changed wish, or something that runs differently than it did at the last look.
+async fn wait(shared: &Shared, cell: &PodCell, longest: Duration) {
+    let pause = shared.world.sleep(longest);
+    tokio::pin!(pause);
+    loop {
+        tokio::select! {
+            biased;
+            () = cell.woken() => {}
+            () = &mut pause => return,
+        }
+        if std::mem::take(&mut cell.lock().look_wanted) || cell.is_ending() {
+            return;
+        }
+        match shared.look(&cell.uid).await {
+            Ok(view) if view == cell.lock().view => {}
+            _ => return,
+        }
+    }
+}
+
+/// A static pod waits until the pod of the same name before it is gone.
+async fn wait_for_name(shared: &Shared, cell: &PodCell) {
+    if !cell.is_static() {
+        return;
+    }
+    while !cell.is_ending() {
+        let pod = cell.pod();
+        let taken = shared.pods.list().iter().any(|other| {
+            let state = other.lock();
+            other.uid != cell.uid && other.is_static() && state.pod.name() == pod.name() && state.pod.namespace() == pod.namespace() && {
+                // Of two that wait for each other the one seen first goes.
+                state.grace_seconds.is_some() || state.admitted
+            }
+        });
+        if !taken {
+            return;
+        }
+        cell.woken().await;
+    }
+}
+
+/// The API says that it ended before; it is not started again.
+fn was_finished(cell: &PodCell) -> bool {
+    let pod = cell.pod();
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    if !cell.is_static() && status::is_terminal(phase) {
+        cell.end(1);
+        return true;
+    }
+    false
+}
+
+fn refuse_or_admit(shared: &Arc<Shared>, cell: &Arc<PodCell>) {
+    let pod = cell.pod();
+    let others: Vec<Arc<Pod>> = shared
+        .pods
+        .list()
+        .iter()
+        .filter(|other| other.uid != cell.uid)
+        .filter_map(|other| {
+            let state = other.lock();
+            (state.admitted && !state.finished).then(|| state.pod.clone())
+        })
+        .collect();
+    let node = shared.node.lock().expect("no panic while held").clone();
+    let allocatable = crate::node::status::allocatable(shared);
+    match admission::admit(&pod, cell.is_static(), &others, node.as_deref(), &allocatable) {
+        Ok(()) => cell.lock().admitted = true,
+        Err(refusal) => {
+            shared.recorder.pod_warning(&pod, &refusal.reason, refusal.message.clone());
+            let mut state = cell.lock();
+            let old = pod.status.clone().unwrap_or_default();
+            let message = format!("Pod was rejected: {}", refusal.message);
+            state.status = Some(status::failed_status(&pod, &old, &refusal.reason, &message, shared.now()));
+            state.forced = Some((refusal.reason, message));
+            drop(state);
+            cell.status_changed();
+            cell.end(1);
+        }
+    }
+}
