@@ -1,0 +1,28 @@
+//! HTTPS: serving a handler, and a transport for clients.
+
+mod client;
+mod server;
+
+pub use client::{ClientIdentity, HttpsTransport, TlsTrust};
+pub use server::{Handler, HttpsServer, Peer, ServerIdentity, serve_http};
+
+/// What can go wrong with certificates and sockets.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpsError {
+    /// A certificate or key could not be understood.
+    #[error("cannot use the {what}: {why}")]
+    Certificate {
+        /// Which one.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// The address could not be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}

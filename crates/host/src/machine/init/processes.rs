@@ -1,0 +1,51 @@
+//! The machine's processes as a whole: who survives, who is buried, who is told to go.
+
+use std::fs;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// Asks the kernel to spare init when memory runs out.
+///
+/// Without CAP_SYS_RESOURCE the score stays at 0; then init's size protects it, and the
+/// containers' own positive scores make the kernel take one of them first.
+pub(super) fn protect() {
+    let _ = fs::write("/proc/self/oom_score_adj", "-999");
+}
+
+/// Reaps every process that has ended; returns their ids and how they ended.
+pub(super) fn bury() -> Vec<(i32, String)> {
+    let mut ended = Vec::new();
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => ended.push((pid.as_raw(), format!("exited with code {code}"))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => ended.push((pid.as_raw(), format!("was killed by {signal}"))),
+            Ok(WaitStatus::StillAlive) | Err(_) => return ended,
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Signals every process of the machine but init. False when there is none.
+pub(super) fn signal_all(signal: Signal) -> bool {
+    kill(Pid::from_raw(-1), signal) != Err(Errno::ESRCH)
+}
+
+/// Whether any process but init lives.
+pub(super) fn others_live() -> bool {
+    kill(Pid::from_raw(-1), None) != Err(Errno::ESRCH)
+}
+
+/// Ends the machine: the kernel kills what is left and tells the supervisor which of the two it was.
+pub(super) fn end(reboot: bool) -> ! {
+    let mode = if reboot { nix::sys::reboot::RebootMode::RB_AUTOBOOT } else { nix::sys::reboot::RebootMode::RB_POWER_OFF };
+    // Only the machine's own disk: the host's others are none of its business.
+    if let Ok(disk) = fs::File::open("/var") {
+        let _ = nix::unistd::syncfs(&disk);
+    }
+    let refused = nix::sys::reboot::reboot(mode);
+    eprintln!("init: ending the machine failed: {refused:?}");
+    std::process::exit(if reboot { 4 } else { 5 })
+}

@@ -1,0 +1,417 @@
+//! The machines of one cluster and what may be done to them when.
+#![expect(clippy::disallowed_methods, reason = "the supervisor has no world: it is the machines' clock")]
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::protocol::{ClusterStatus, MachineStatus, State};
+use super::{SupervisorConfig, SupervisorError};
+use crate::machine::power::{self, End, Place, Running};
+use crate::machine::subnet::uplink_name;
+use crate::machine::switch::{Direction, Switch};
+use crate::machine::{Doing, MachineError, MachineSpec, cgroup, disk};
+
+/// What is done to one machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Act {
+    On,
+    Off,
+    Reset,
+    Ask { reboot: bool },
+    Hang,
+    Resume,
+    Cut(Direction),
+    Mend,
+}
+
+#[derive(Debug)]
+struct Machine {
+    spec: MachineSpec,
+    place: Place,
+    state: State,
+    running: Option<Running>,
+    start_at: Option<Instant>,
+    cut: Option<Direction>,
+    last_end: Option<String>,
+}
+
+/// A cluster that is up.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    config: SupervisorConfig,
+    cgroup: String,
+    switch: Switch,
+    machines: Vec<Machine>,
+    log: File,
+    _lock: Flock<File>,
+}
+
+impl Cluster {
+    /// Removes leftovers, makes the switch and the disks, and switches every machine on.
+    pub(super) fn start(config: SupervisorConfig, lock: Flock<File>, log: File) -> Result<Self, SupervisorError> {
+        for spec in &config.machines {
+            spec.check()?;
+        }
+        let cgroup = cgroup::cluster_directory(&config.root, &config.cluster);
+        cgroup::clean(&cgroup)?;
+        let switch = Switch::create(&uplink_name(&config.root, &config.cluster), config.subnet)?;
+        let files = config.files();
+        let mut machines = Vec::new();
+        for spec in &config.machines {
+            let place = Place { directory: files.machines.join(&spec.name), cgroup: cgroup.clone() };
+            fs::create_dir_all(&place.directory).doing(|| format!("making {}", place.directory.display()))?;
+            machines.push(Machine {
+                spec: spec.clone(),
+                place,
+                state: State::Off,
+                running: None,
+                start_at: None,
+                cut: None,
+                last_end: None,
+            });
+        }
+        let mut cluster = Self { config, cgroup, switch, machines, log, _lock: lock };
+        let started = cluster.make_disks().and_then(|()| {
+            (0..cluster.machines.len()).try_for_each(|index| cluster.switch_on(index).map_err(SupervisorError::from))
+        });
+        match started {
+            Ok(()) => Ok(cluster),
+            Err(error) => {
+                // The first error is the one to report.
+                let _ = cluster.down(true);
+                Err(error)
+            }
+        }
+    }
+
+    /// All at once: making a disk is another program's work.
+    fn make_disks(&self) -> Result<(), SupervisorError> {
+        let started: Result<Vec<_>, _> =
+            self.machines.iter().map(|machine| disk::make(&machine.place.image(), machine.spec.disk_bytes)).collect();
+        for making in started?.into_iter().flatten() {
+            disk::finish(making)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn status(&self) -> ClusterStatus {
+        ClusterStatus {
+            cluster: self.config.cluster.clone(),
+            supervisor_pid: std::process::id(),
+            subnet: self.config.subnet,
+            uplink: uplink_name(&self.config.root, &self.config.cluster),
+            switch_namespace: self.switch.path(),
+            machines: self.machines.iter().map(Machine::status).collect(),
+        }
+    }
+
+    /// Does what a request asks of `name`.
+    pub(super) fn act(&mut self, name: &str, act: Act) -> Result<(), SupervisorError> {
+        let index = self.find(name)?;
+        allowed(name, self.machines[index].state, act).map_err(SupervisorError::Refused)?;
+        self.do_allowed(index, act)?;
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Result<usize, SupervisorError> {
+        self.machines.iter().position(|machine| machine.spec.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.machines.iter().map(|machine| machine.spec.name.as_str()).collect();
+            SupervisorError::Refused(format!("machine {name} does not exist; machines are: {}", names.join(", ")))
+        })
+    }
+
+    fn do_allowed(&mut self, index: usize, act: Act) -> Result<(), MachineError> {
+        match act {
+            Act::On => self.switch_on(index),
+            Act::Off => {
+                self.machines[index].start_at = None;
+                self.switch_off(index, "the power was cut")
+            }
+            Act::Reset => {
+                self.switch_off(index, "it was reset")?;
+                self.restart_later(index);
+                Ok(())
+            }
+            Act::Ask { reboot } => {
+                let machine = &mut self.machines[index];
+                if let Some(running) = &machine.running {
+                    running.ask(reboot)?;
+                    machine.state = State::Stopping;
+                }
+                Ok(())
+            }
+            Act::Hang | Act::Resume => self.hang(index, act == Act::Hang),
+            Act::Cut(direction) => self.cut_link(index, direction),
+            Act::Mend => self.mend_link(index),
+        }
+    }
+
+    fn switch_on(&mut self, index: usize) -> Result<(), MachineError> {
+        let machine = &mut self.machines[index];
+        machine.start_at = None;
+        let running = power::on(&machine.spec, &machine.place, &mut self.switch, &self.log);
+        match running {
+            Ok(running) => {
+                machine.running = Some(running);
+                machine.state = State::Booting;
+                self.restore_cut(index)
+            }
+            Err(error) => {
+                machine.state = State::Off;
+                machine.last_end = Some(error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    fn switch_off(&mut self, index: usize, why: &str) -> Result<(), MachineError> {
+        let machine = &mut self.machines[index];
+        let Some(running) = machine.running.take() else {
+            machine.state = State::Off;
+            return Ok(());
+        };
+        machine.state = State::Off;
+        machine.last_end = Some(why.to_owned());
+        running.cut(&machine.spec.name, &mut self.switch)
+    }
+
+    fn restart_later(&mut self, index: usize) {
+        let machine = &mut self.machines[index];
+        machine.state = State::Restarting;
+        machine.start_at = Some(Instant::now() + machine.spec.boot_time);
+    }
+
+    fn hang(&mut self, index: usize, hung: bool) -> Result<(), MachineError> {
+        let machine = &mut self.machines[index];
+        let Some(running) = &mut machine.running else { return Ok(()) };
+        if hung {
+            self.switch.set_port(&machine.spec.name, false)?;
+        }
+        if let Err(error) = running.freeze(hung) {
+            // Half frozen is neither: back to where it was, with the first error to report.
+            let _ = running.freeze(!hung);
+            let _ = self.switch.set_port(&machine.spec.name, hung && machine.cut != Some(Direction::Both));
+            return Err(error);
+        }
+        machine.state = if hung { State::Hung } else { State::Running };
+        if hung || machine.cut == Some(Direction::Both) {
+            return Ok(());
+        }
+        self.switch.set_port(&machine.spec.name, true)
+    }
+
+    fn cut_link(&mut self, index: usize, direction: Direction) -> Result<(), MachineError> {
+        if self.machines[index].cut.is_some() {
+            self.mend_link(index)?;
+        }
+        self.machines[index].cut = Some(direction);
+        let done = self.restore_cut(index);
+        if done.is_err() {
+            self.machines[index].cut = None;
+        }
+        done
+    }
+
+    /// Makes the switch agree with the cut that is on record: a cable stays out over a reboot.
+    fn restore_cut(&mut self, index: usize) -> Result<(), MachineError> {
+        let machine = &self.machines[index];
+        match (machine.cut, &machine.running) {
+            (Some(Direction::Both), Some(_)) => self.switch.set_port(&machine.spec.name, false),
+            (Some(direction), Some(_)) => self.switch.drop_one_way(&machine.spec.name, direction),
+            _ => Ok(()),
+        }
+    }
+
+    fn mend_link(&mut self, index: usize) -> Result<(), MachineError> {
+        let machine = &mut self.machines[index];
+        let was = machine.cut.take();
+        if machine.running.is_none() {
+            return Ok(());
+        }
+        match was {
+            Some(Direction::Both) if machine.state != State::Hung => self.switch.set_port(&machine.spec.name, true),
+            Some(Direction::In | Direction::Out) => self.switch.mend_one_way(&machine.spec.name),
+            _ => Ok(()),
+        }
+    }
+
+    /// The next instant at which [`Self::advance`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.machines.iter().filter_map(|machine| machine.start_at).min()
+    }
+
+    /// Open reports of machines that boot, with their numbers.
+    pub(super) fn reports(&self) -> Vec<(usize, BorrowedFd<'_>)> {
+        let booting = self.machines.iter().enumerate().filter(|(_, machine)| machine.state == State::Booting);
+        booting.filter_map(|(index, machine)| Some((index, machine.running.as_ref()?.report.as_fd()))).collect()
+    }
+
+    /// Reads the report of a booting machine. An empty one means that its PID 1 ended, which [`Self::advance`] sees.
+    pub(super) fn hear_report(&mut self, index: usize) {
+        let machine = &mut self.machines[index];
+        let Some(running) = &mut machine.running else { return };
+        let mut buffer = [0; 4096];
+        let count = running.report.read(&mut buffer).unwrap_or(0);
+        match String::from_utf8_lossy(&buffer[..count]).trim() {
+            "ready" => machine.state = State::Running,
+            "" => machine.state = State::Stopping,
+            problem => {
+                machine.last_end = Some(format!("it could not boot: {problem}"));
+                machine.state = State::Stopping;
+            }
+        }
+    }
+
+    /// Notes machines whose PID 1 has ended and switches on those whose boot time has passed.
+    pub(super) fn advance(&mut self, now: Instant) {
+        for index in 0..self.machines.len() {
+            let machine = &mut self.machines[index];
+            if let Some(running) = &mut machine.running
+                && let Some(end) = running.ended()
+            {
+                let removed = running.remove(&machine.spec.name, &mut self.switch);
+                machine.running = None;
+                machine.state = State::Off;
+                self.note_end(index, end);
+                if let Err(error) = removed {
+                    eprintln!("supervisor: {error}");
+                }
+            }
+            if self.machines[index].start_at.is_some_and(|at| now >= at)
+                && let Err(error) = self.switch_on(index)
+            {
+                eprintln!("supervisor: {}: {error}", self.machines[index].spec.name);
+            }
+        }
+    }
+
+    fn note_end(&mut self, index: usize, end: End) {
+        let machine = &mut self.machines[index];
+        let crash = |how: String| format!("it crashed: PID 1 {how} without being asked");
+        let why = match end {
+            End::PowerOff => "it powered itself off".to_owned(),
+            End::Reboot => "it rebooted".to_owned(),
+            End::Crash(code) if code > 0 => crash(format!("was killed by signal {code}")),
+            End::Crash(code) => crash(format!("exited with code {}", -code)),
+        };
+        eprintln!("supervisor: {}: {why}", machine.spec.name);
+        // A boot that failed has said why already.
+        if !machine.last_end.as_ref().is_some_and(|last| last.starts_with("it could not boot") && end == End::Crash(-3)) {
+            machine.last_end = Some(why);
+        }
+        if end == End::Reboot {
+            self.restart_later(index);
+        }
+    }
+
+    /// Ends every machine and removes all that was made. Goes on after errors and returns the first.
+    pub(super) fn down(mut self, keep_disks: bool) -> Result<(), SupervisorError> {
+        let mut first = Ok(());
+        for machine in &mut self.machines {
+            let Some(mut running) = machine.running.take() else { continue };
+            let name = &machine.spec.name;
+            let ended = if keep_disks { running.end(name, &mut self.switch) } else { running.cut(name, &mut self.switch) };
+            first = first.and(ended);
+        }
+        for machine in &self.machines {
+            first = first.and(disk::wait_until_free(&machine.place.image()));
+        }
+        first = first.and(cgroup::clean(&self.cgroup)).and(self.switch.remove());
+        let files = self.config.files();
+        let mut gone = vec![files.socket, files.pid, files.config];
+        if !keep_disks {
+            let removed = fs::remove_dir_all(&files.machines).doing(|| format!("removing {}", files.machines.display()));
+            first = first.and(removed);
+            gone.extend([files.log, files.directory.join("subnet")]);
+        }
+        for path in gone {
+            // Absent files are what is wanted.
+            let _ = fs::remove_file(path);
+        }
+        // Others may keep files here; an empty directory goes.
+        let _ = fs::remove_dir(files.directory);
+        Ok(first?)
+    }
+}
+
+impl Machine {
+    fn status(&self) -> MachineStatus {
+        MachineStatus {
+            name: self.spec.name.clone(),
+            state: self.state,
+            address: self.spec.address,
+            boot_id: self.running.as_ref().map(|running| running.boot_id.clone()),
+            pid: self.running.as_ref().map(|running| running.pid),
+            cut: self.cut,
+            last_end: self.last_end.clone(),
+        }
+    }
+}
+
+/// Whether `act` makes sense for a machine in `state`; if not, what to tell.
+fn allowed(name: &str, state: State, act: Act) -> Result<(), String> {
+    let on = !matches!(state, State::Off | State::Restarting);
+    match (act, state) {
+        (Act::On, _) if on => Err(format!("{name} is on already")),
+        (Act::Off, State::Off) => Err(format!("{name} is off already")),
+        (Act::Reset, State::Off) => Err(format!("{name} is off; switch it on instead")),
+        (Act::Reset, State::Restarting) => Err(format!("{name} is restarting already")),
+        (Act::Ask { .. } | Act::Hang, _) if !on => Err(format!("{name} is off")),
+        (Act::Ask { .. }, State::Hung) => Err(format!("{name} is hung: it cannot hear; resume it, or cut its power")),
+        (Act::Ask { .. } | Act::Hang, State::Booting) => Err(format!("{name} is booting; try again in a moment")),
+        (Act::Ask { .. }, State::Stopping) => Err(format!("{name} is stopping already")),
+        (Act::Hang, State::Hung) => Err(format!("{name} is hung already")),
+        (Act::Resume, state) if state != State::Hung => Err(format!("{name} is {state}, not hung")),
+        _ => Ok(()),
+    }
+}
+
+/// Takes the lock that a running supervisor holds; `None` when another one has it.
+pub(super) fn take_lock(config: &SupervisorConfig) -> Result<Option<Flock<File>>, MachineError> {
+    let path = config.files().pid;
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = file.doing(|| format!("opening {}", path.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(errno).doing(|| format!("locking {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_clear() {
+        let cases = [
+            (State::Running, Act::On, "w is on already"),
+            (State::Hung, Act::On, "w is on already"),
+            (State::Off, Act::Off, "w is off already"),
+            (State::Off, Act::Reset, "w is off; switch it on instead"),
+            (State::Off, Act::Hang, "w is off"),
+            (State::Hung, Act::Ask { reboot: true }, "w is hung: it cannot hear; resume it, or cut its power"),
+            (State::Booting, Act::Ask { reboot: false }, "w is booting; try again in a moment"),
+            (State::Running, Act::Resume, "w is running, not hung"),
+        ];
+        for (state, act, expected) in cases {
+            assert_eq!(allowed("w", state, act), Err(expected.to_owned()), "{state:?} {act:?}");
+        }
+        for (state, act) in [
+            (State::Off, Act::On),
+            (State::Restarting, Act::On),
+            (State::Restarting, Act::Off),
+            (State::Hung, Act::Off),
+            (State::Hung, Act::Reset),
+            (State::Stopping, Act::Off),
+            (State::Off, Act::Cut(Direction::Both)),
+            (State::Off, Act::Mend),
+        ] {
+            assert_eq!(allowed("w", state, act), Ok(()), "{state:?} {act:?}");
+        }
+    }
+}
