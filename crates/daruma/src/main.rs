@@ -1,0 +1,13 @@
+//! The daruma binary: the command line, and every part of a cluster as a mode of it.
+
+mod cli;
+mod components;
+mod early;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Modes that must run before any thread exists, or that must stay small.
+    early::dispatch();
+    cli::main()
+}

@@ -1,0 +1,131 @@
+//! A real cluster for a test: the built binary, the real kubectl, torn down in any case.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A cluster that goes down with the test.
+pub struct Cluster {
+    name: String,
+    root: PathBuf,
+}
+
+/// Why this host cannot run the test, if it cannot.
+pub fn cannot_run() -> Option<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_daruma")).arg("doctor").output().expect("daruma starts");
+    (!output.status.success()).then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+impl Cluster {
+    /// Starts a cluster of one controller and two workers; `flags` are added to `daruma up`.
+    pub fn up(test: &str, flags: &[&str]) -> Self {
+        let name = format!("{test}{}", std::process::id() % 10_000);
+        let cluster = Self { root: std::env::temp_dir().join(format!("daruma-{name}")), name };
+        let started = Instant::now();
+        cluster.daruma(&[&["up"], flags].concat());
+        eprintln!("cluster {} was up after {:?}", cluster.name, started.elapsed());
+        cluster
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("DARUMA_NAME", &self.name).env("DARUMA_ROOT", &self.root);
+        command.env("KUBECONFIG", self.root.join(&self.name).join("kubeconfig"));
+        command
+    }
+
+    /// Runs daruma and gives what it printed; fails the test when it fails.
+    pub fn daruma(&self, arguments: &[&str]) -> String {
+        text(self.command(env!("CARGO_BIN_EXE_daruma")).args(arguments).output().expect("daruma starts"), arguments)
+    }
+
+    /// Runs daruma, whatever becomes of it.
+    pub fn try_daruma(&self, arguments: &[&str]) -> Output {
+        self.command(env!("CARGO_BIN_EXE_daruma")).args(arguments).output().expect("daruma starts")
+    }
+
+    /// Runs kubectl and gives what it printed; fails the test when it fails.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        text(self.try_kubectl(arguments), arguments)
+    }
+
+    /// Runs kubectl, whatever becomes of it.
+    pub fn try_kubectl(&self, arguments: &[&str]) -> Output {
+        self.command("kubectl").args(arguments).output().expect("kubectl starts")
+    }
+
+    /// What kubectl prints as JSON.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.kubectl(&[arguments, &["-o", "json"]].concat());
+        serde_json::from_str(&output).expect("kubectl prints JSON")
+    }
+
+    /// Pods of the story's Deployment, in name order.
+    pub fn pods(&self) -> Vec<Value> {
+        let list = self.json(&["get", "pods", "-l", "app=kubernetes-bootcamp"]);
+        list["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Fetches `http://ADDRESS:PORT/` from the host within two seconds.
+    pub fn fetch(&self, address: &str, port: u64) -> Option<String> {
+        let url = format!("http://{address}:{port}/");
+        let output = Command::new("curl").args(["--silent", "--fail", "--max-time", "2", &url]).output().expect("curl starts");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The machine's address.
+    pub fn address(&self, node: &str) -> String {
+        let node = self.json(&["get", "node", node]);
+        let addresses = node["status"]["addresses"].as_array().cloned().unwrap_or_default();
+        let internal = addresses.iter().find(|address| address["type"] == "InternalIP").expect("an InternalIP");
+        internal["address"].as_str().expect("a text").to_owned()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for arguments in [&["get", "nodes,pods", "-A", "-o", "wide"][..], &["get", "events", "-A"]] {
+                let output = self.try_kubectl(arguments);
+                eprintln!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            }
+        }
+        let output = self.try_daruma(&["down"]);
+        eprintln!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        // The directory of all clusters belongs to this test; it is empty now.
+        let _ = std::fs::remove_dir_all(&self.root);
+    }
+}
+
+fn text(output: Output, arguments: &[&str]) -> String {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{arguments:?}: {}\n{out}{err}", output.status);
+    out.into_owned()
+}
+
+/// Looks every 100 ms until `look` gives something; fails after `limit` with the last complaint.
+#[track_caller]
+pub fn wait<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<T, String>) -> (T, Duration) {
+    let started = Instant::now();
+    loop {
+        match look() {
+            Ok(found) => return (found, started.elapsed()),
+            Err(complaint) => assert!(started.elapsed() < limit, "{what}: not within {limit:?}; last: {complaint}"),
+        }
+        #[expect(clippy::disallowed_methods, reason = "a black-box test waits for a real cluster")]
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// `READY`, `STATUS` and `RESTARTS` as kubectl computes them from one pod.
+pub fn is_running(pod: &Value) -> bool {
+    let ready = pod["status"]["containerStatuses"][0]["ready"] == true;
+    ready && pod["metadata"]["deletionTimestamp"].is_null() && pod["status"]["phase"] == "Running"
+}
+
+/// The text at a JSON pointer; empty where there is none.
+pub fn at<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
