@@ -10,5 +10,10 @@ use crate::tools;
 /// Builds the optimised binary and runs its benchmarks; `names` chooses some of them.
 pub fn run(root: &Path, names: &[&str]) -> Result<()> {
     tools::run(Command::new(env!("CARGO")).args(["build", "--release", "--package", "daruma"]).current_dir(root))?;
-    tools::run(Command::new(env!("CARGO")).args(["run", "--release", "--package", "daruma", "--example", "bench", "--"]).args(names).current_dir(root))
+    tools::run(
+        Command::new(env!("CARGO"))
+            .args(["run", "--release", "--package", "daruma", "--example", "bench", "--"])
+            .args(names)
+            .current_dir(root),
+    )
 }

@@ -24,7 +24,8 @@ pub fn run(root: &Path) -> Result<()> {
     // Tests run the optimised binary, so everything is built once, optimised.
     step(root, &["build", "--release", "--workspace"])?;
     let mut tests = Command::new(env!("CARGO"));
-    if tools::on_path("cargo-nextest") || Command::new(env!("CARGO")).args(["nextest", "--version"]).output().is_ok_and(|it| it.status.success())
+    if tools::on_path("cargo-nextest")
+        || Command::new(env!("CARGO")).args(["nextest", "--version"]).output().is_ok_and(|it| it.status.success())
     {
         tests.args(["nextest", "run", "--release", "--workspace"]);
     } else {

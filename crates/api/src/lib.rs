@@ -14,10 +14,10 @@ pub mod status;
 pub mod taints;
 
 pub use k8s_openapi;
-pub use k8s_openapi::api::{apps, core, coordination, discovery, rbac, scheduling};
+pub use k8s_openapi::api::{apps, coordination, core, discovery, rbac, scheduling};
+pub use k8s_openapi::apimachinery::pkg::api::resource::Quantity as RawQuantity;
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1 as metav1;
 pub use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-pub use k8s_openapi::apimachinery::pkg::api::resource::Quantity as RawQuantity;
 
 /// The release whose behaviour is reproduced, as `kubectl version` and nodes show it.
 pub const KUBERNETES_VERSION: &str = "v1.36.2";

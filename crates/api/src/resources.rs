@@ -80,7 +80,9 @@ pub fn qos_class(spec: &PodSpec) -> &'static str {
     for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
         let resources = container.resources.as_ref();
         let supported = |list: ResourceList| -> ResourceList {
-            list.into_iter().filter(|(name, quantity)| (name == "cpu" || name == "memory") && *quantity > Quantity::ZERO).collect()
+            list.into_iter()
+                .filter(|(name, quantity)| (name == "cpu" || name == "memory") && *quantity > Quantity::ZERO)
+                .collect()
         };
         let own_requests = supported(parse_list(resources.and_then(|one| one.requests.as_ref())));
         let own_limits = supported(parse_list(resources.and_then(|one| one.limits.as_ref())));

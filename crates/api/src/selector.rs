@@ -49,7 +49,8 @@ impl Requirement {
             (Operator::NotIn | Operator::DoesNotExist, None) | (Operator::Exists, Some(_)) => true,
             (Operator::In | Operator::Exists | Operator::Gt | Operator::Lt, None) | (Operator::DoesNotExist, Some(_)) => false,
             (Operator::Gt | Operator::Lt, Some(value)) => {
-                let (Ok(left), Some(Ok(right))) = (value.parse::<i64>(), self.values.first().map(|right| right.parse::<i64>())) else {
+                let (Ok(left), Some(Ok(right))) = (value.parse::<i64>(), self.values.first().map(|right| right.parse::<i64>()))
+                else {
                     return false;
                 };
                 if self.operator == Operator::Gt { left > right } else { left < right }
@@ -227,7 +228,11 @@ fn parse_requirement(part: &str, whole: &str) -> Result<Requirement, SelectorErr
     let valid_key = |key: &str| !key.is_empty() && !key.contains(|c: char| c.is_whitespace() || "()!=<>,".contains(c));
     if let Some(key) = part.strip_prefix('!') {
         let key = key.trim();
-        return if valid_key(key) { Ok(Requirement { key: key.into(), operator: Operator::DoesNotExist, values: vec![] }) } else { Err(bad()) };
+        return if valid_key(key) {
+            Ok(Requirement { key: key.into(), operator: Operator::DoesNotExist, values: vec![] })
+        } else {
+            Err(bad())
+        };
     }
     if let Some(open) = part.find('(') {
         let inner = part.strip_suffix(')').ok_or_else(bad)?;

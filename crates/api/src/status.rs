@@ -25,12 +25,8 @@ impl ApiError {
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
-        self.details = Some(Box::new(StatusDetails {
-            name: some(name),
-            group: some(group),
-            kind: some(kind),
-            ..Default::default()
-        }));
+        self.details =
+            Some(Box::new(StatusDetails { name: some(name), group: some(group), kind: some(kind), ..Default::default() }));
         self
     }
 
@@ -54,7 +50,12 @@ impl ApiError {
 
     /// 409 because the object was modified since it was read.
     pub fn modified(group: &str, resource: &str, name: &str) -> Self {
-        Self::conflict(group, resource, name, "the object has been modified; please apply your changes to the latest version and try again")
+        Self::conflict(
+            group,
+            resource,
+            name,
+            "the object has been modified; please apply your changes to the latest version and try again",
+        )
     }
 
     /// 403 from authorization or admission; `why` is the tail of the message.

@@ -90,6 +90,9 @@ where
     LeaderElectionOutcome::Lost
 }
 
+/// Pause between two tries while no server has answered.
+const UNANSWERED: Duration = Duration::from_millis(50);
+
 /// The lease as last seen, and when.
 struct Seen {
     lease: Lease,
@@ -120,8 +123,9 @@ impl Candidate {
     async fn acquire(&mut self, world: &World) {
         tracing::info!(lease = self.config.lease_name, identity = self.config.identity, "waiting to become leader");
         while !self.try_acquire_or_renew(world).await {
-            let jitter = self.config.retry_period.mul_f64(JITTER * world.random.unit());
-            world.sleep(self.config.retry_period + jitter).await;
+            // Until the server has answered once this is a component that waits for its dependency.
+            let period = if self.seen.is_none() { UNANSWERED.min(self.config.retry_period) } else { self.config.retry_period };
+            world.sleep(period + period.mul_f64(JITTER * world.random.unit())).await;
         }
         tracing::info!(lease = self.config.lease_name, identity = self.config.identity, "became leader");
     }

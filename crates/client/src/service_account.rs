@@ -42,13 +42,8 @@ struct Inner {
 impl ServiceAccountTransport {
     /// Calls as `namespace`/`name`; `root` gets the tokens, `transport` carries the calls.
     pub fn new(root: &Client, transport: Arc<dyn Transport>, namespace: &str, name: &str) -> Self {
-        let inner = Inner {
-            root: root.clone(),
-            transport,
-            namespace: namespace.into(),
-            name: name.into(),
-            token: Mutex::new(None),
-        };
+        let inner =
+            Inner { root: root.clone(), transport, namespace: namespace.into(), name: name.into(), token: Mutex::new(None) };
         Self { inner: Arc::new(inner) }
     }
 }
@@ -104,7 +99,8 @@ impl Inner {
         });
         let mut answer: Result<Value, ClientError> = accounts.create_subresource(&self.name, "token", &request).await;
         if answer.as_ref().is_err_and(ClientError::is_not_found) {
-            let metadata = ObjectMeta { name: Some(self.name.clone()), namespace: Some(self.namespace.clone()), ..ObjectMeta::default() };
+            let metadata =
+                ObjectMeta { name: Some(self.name.clone()), namespace: Some(self.namespace.clone()), ..ObjectMeta::default() };
             match accounts.create(&ServiceAccount { metadata, ..ServiceAccount::default() }).await {
                 Ok(_) => {}
                 Err(error) if error.is_already_exists() => {}

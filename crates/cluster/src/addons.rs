@@ -68,9 +68,10 @@ pub async fn apply(client: &Client, shape: &Shape) -> Result<(), ClientError> {
 fn collection(object: &Value) -> String {
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
     let kind = object["kind"].as_str().unwrap_or_default();
-    let names = daruma_kinds::ALL.iter().map(|known| known.names()).find(|names| {
-        names.kind == kind && daruma_api::gvk::api_version(names.group, names.version) == api_version
-    });
+    let names = daruma_kinds::ALL
+        .iter()
+        .map(|known| known.names())
+        .find(|names| names.kind == kind && daruma_api::gvk::api_version(names.group, names.version) == api_version);
     let plural = names.map_or_else(|| format!("{}s", kind.to_lowercase()), |names| names.plural.to_owned());
     let root = if api_version.contains('/') { format!("/apis/{api_version}") } else { format!("/api/{api_version}") };
     match object["metadata"]["namespace"].as_str() {

@@ -71,7 +71,8 @@ impl Pki {
 
     /// The API server's serving certificate.
     pub fn api_server(&self, world: &World, shape: &Shape) -> Result<Pair, PkiError> {
-        let mut names: Vec<String> = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"].map(str::to_owned).to_vec();
+        let mut names: Vec<String> =
+            ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"].map(str::to_owned).to_vec();
         names.push(format!("kubernetes.default.svc.{CLUSTER_DOMAIN}"));
         let mut addresses = vec![IpAddr::from([127, 0, 0, 1])];
         addresses.extend(KUBERNETES_SERVICE_IP.parse::<IpAddr>());
@@ -81,33 +82,34 @@ impl Pki {
                 addresses.push(machine.address.into());
             }
         }
-        let request = Request { common_name: "kube-apiserver", organization: None, names, addresses, server: true, client: false };
-        self.issue(world, &self.ca, &request)
+        let request =
+            Request { common_name: "kube-apiserver", organization: None, names, addresses, server: true, client: false };
+        Self::issue(world, &self.ca, &request)
     }
 
     /// How the API server shows itself to kubelets.
     pub fn api_server_kubelet_client(&self, world: &World) -> Result<Pair, PkiError> {
-        self.issue(world, &self.ca, &Request::client("kube-apiserver-kubelet-client", Some("kubeadm:cluster-admins")))
+        Self::issue(world, &self.ca, &Request::client("kube-apiserver-kubelet-client", Some("kubeadm:cluster-admins")))
     }
 
     /// How the API server shows itself to extension servers.
     pub fn front_proxy_client(&self, world: &World) -> Result<Pair, PkiError> {
-        self.issue(world, &self.front_proxy_ca, &Request::client("front-proxy-client", None))
+        Self::issue(world, &self.front_proxy_ca, &Request::client("front-proxy-client", None))
     }
 
     /// The administrator.
     pub fn admin(&self, world: &World) -> Result<Pair, PkiError> {
-        self.issue(world, &self.ca, &Request::client("kubernetes-admin", Some("kubeadm:cluster-admins")))
+        Self::issue(world, &self.ca, &Request::client("kubernetes-admin", Some("kubeadm:cluster-admins")))
     }
 
     /// The administrator who needs no role binding; `daruma up` sets the cluster up with it.
     pub fn super_admin(&self, world: &World) -> Result<Pair, PkiError> {
-        self.issue(world, &self.ca, &Request::client("kubernetes-super-admin", Some("system:masters")))
+        Self::issue(world, &self.ca, &Request::client("kubernetes-super-admin", Some("system:masters")))
     }
 
     /// A control-plane component, e.g. `system:kube-scheduler`.
     pub fn component(&self, world: &World, user: &str) -> Result<Pair, PkiError> {
-        self.issue(world, &self.ca, &Request::client(user, None))
+        Self::issue(world, &self.ca, &Request::client(user, None))
     }
 
     /// A kubelet: it is a client of the API server and a server to it.
@@ -121,10 +123,10 @@ impl Pki {
             server: true,
             client: true,
         };
-        self.issue(world, &self.ca, &request)
+        Self::issue(world, &self.ca, &request)
     }
 
-    fn issue(&self, world: &World, issuer: &Pair, request: &Request<'_>) -> Result<Pair, PkiError> {
+    fn issue(world: &World, issuer: &Pair, request: &Request<'_>) -> Result<Pair, PkiError> {
         let fail = |source| PkiError { name: request.common_name.into(), source };
         let issuer_key = KeyPair::from_pem(&issuer.key).map_err(fail)?;
         let issuer = Issuer::from_ca_cert_pem(&issuer.certificate, issuer_key).map_err(fail)?;

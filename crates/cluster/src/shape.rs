@@ -85,11 +85,7 @@ impl Shape {
     /// # Panics
     /// A shape without a controller, which `daruma up` refuses.
     pub fn api_server(&self) -> Ipv4Addr {
-        self.machines
-            .iter()
-            .find(|machine| machine.role == Role::Controller)
-            .expect("every cluster has a controller")
-            .address
+        self.machines.iter().find(|machine| machine.role == Role::Controller).expect("every cluster has a controller").address
     }
 
     /// URL of the API server.

@@ -6,6 +6,7 @@
 pub mod adoption;
 pub mod all;
 mod config;
+mod controller_manager;
 pub mod daemon_set;
 pub mod deployment;
 mod discovery;
@@ -14,7 +15,6 @@ pub mod endpoints;
 mod events;
 pub mod expectations;
 pub mod garbage_collector;
-mod manager;
 mod metrics;
 pub mod namespace;
 pub mod node_ipam;
@@ -32,9 +32,10 @@ mod shell;
 pub mod taint_eviction;
 pub mod template_hash;
 pub mod ttl;
+mod written;
 
 mod cluster_role_aggregation;
 
 pub use cluster_role_aggregation::ClusterRoleAggregation;
 pub use config::ControllerManagerConfig;
-pub use manager::{ClientOf, ControllerManager, run};
+pub use controller_manager::{ClientOf, ControllerManager, run};

@@ -138,11 +138,6 @@ impl TriggerTimes {
     }
 }
 
-/// A revision as a number, to compare an own write with the local copy.
-pub(crate) fn revision(text: Option<&String>) -> u64 {
-    text.and_then(|text| text.parse().ok()).unwrap_or_default()
-}
-
 /// The form of trigger times in annotations (Go's RFC3339Nano).
 pub(crate) fn trigger_text(time: Timestamp) -> String {
     time.to_string()

@@ -60,13 +60,23 @@ fn traces() -> BTreeSet<String> {
     let mut add = |what: &str, text: String| traces.extend(text.lines().map(|line| format!("{what} {line}")));
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     add("mount", read("/proc/self/mounts"));
-    add("route", read("/proc/net/route").lines().map(|line| line.split('\t').take(3).collect::<Vec<_>>().join(" ") + "\n").collect());
+    add(
+        "route",
+        read("/proc/net/route").lines().map(|line| line.split('\t').take(3).collect::<Vec<_>>().join(" ") + "\n").collect(),
+    );
     let names = |path: &str| -> String {
         fs::read_dir(path).into_iter().flatten().flatten().map(|entry| format!("{}\n", entry.path().display())).collect()
     };
     add("link", names("/sys/class/net"));
     for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-        add("cgroup", names(&hierarchy.path().to_string_lossy()).lines().filter(|path| path.contains("daruma")).map(|path| format!("{path}\n")).collect());
+        add(
+            "cgroup",
+            names(&hierarchy.path().to_string_lossy())
+                .lines()
+                .filter(|path| path.contains("daruma"))
+                .map(|path| format!("{path}\n"))
+                .collect(),
+        );
     }
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Ok(command) = fs::read(process.path().join("cmdline")) else { continue };

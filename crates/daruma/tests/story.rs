@@ -99,9 +99,8 @@ impl Day {
             assert_eq!(self.ready("worker-1"), "True", "a time as short as a reboot is not detected");
             let pods = self.on_node("worker-1");
             shown.extend(self.printed("worker-1"));
-            let restarted = pods.iter().all(|(name, pod)| {
-                is_running(pod) && restarts(pod) == before.get(name).map_or(0, restarts) + 1
-            });
+            let restarted =
+                pods.iter().all(|(name, pod)| is_running(pod) && restarts(pod) == before.get(name).map_or(0, restarts) + 1);
             if restarted && pods.len() == before.len() { Ok(pods) } else { Err(format!("{shown:?}")) }
         });
         eprintln!("scene 2: running again after {took:?}; shown: {shown:?}");
@@ -147,7 +146,7 @@ impl Day {
             assert_eq!(at(pod, "/status/podIP"), at(&lost[name], "/status/podIP"), "still with the old address");
         }
         self.cluster.daruma(&["node", "on", "worker-1"]);
-        let (_, took) = wait("the Terminating pods vanish", 30 * SECOND, || match self.on_node("worker-1").len() {
+        let ((), took) = wait("the Terminating pods vanish", 30 * SECOND, || match self.on_node("worker-1").len() {
             0 => Ok(()),
             left => Err(format!("{left} are left")),
         });
@@ -251,7 +250,7 @@ impl Day {
     fn ask(&self, node: &str) -> Option<String> {
         let service = self.cluster.json(&["get", "service", "kubernetes-bootcamp"]);
         let port = service["spec"]["ports"][0]["nodePort"].as_u64().expect("a node port");
-        self.cluster.fetch(&self.cluster.address(node), port)
+        Cluster::fetch(&self.cluster.address(node), port)
     }
 }
 

@@ -28,18 +28,30 @@ pub struct Refusal {
 ///
 /// # Errors
 /// The first reason against it.
-pub fn admit(pod: &Pod, is_static: bool, others: &[Arc<Pod>], node: Option<&Node>, allocatable: &ResourceList) -> Result<(), Refusal> {
+pub fn admit(
+    pod: &Pod,
+    is_static: bool,
+    others: &[Arc<Pod>],
+    node: Option<&Node>,
+    allocatable: &ResourceList,
+) -> Result<(), Refusal> {
     let Some(spec) = &pod.spec else { return Ok(()) };
     if let Some(node) = node {
         let empty = BTreeMap::new();
         let labels = node.metadata.labels.as_ref().unwrap_or(&empty);
         if !matches_node(spec, labels, node.name()) {
-            return Err(refuse("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"));
+            return Err(refuse(
+                "NodeAffinity",
+                "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+            ));
         }
         let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).filter(|taint| taint.effect == NO_EXECUTE);
         let tolerations = spec.tolerations.as_deref().unwrap_or_default();
         if is_static && taints.into_iter().any(|taint| !tolerated(tolerations, taint)) {
-            return Err(refuse("TaintToleration", "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate"));
+            return Err(refuse(
+                "TaintToleration",
+                "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate",
+            ));
         }
     }
     // Critical pods are never refused for lack of room.

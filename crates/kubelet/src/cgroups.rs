@@ -128,7 +128,10 @@ mod tests {
     fn containers() {
         check("", (2, None, None, 1000));
         check("requests: {cpu: 100m, memory: 100Mi}", (102, None, None, 900));
-        check("limits: {cpu: 500m, memory: 100Mi}, requests: {cpu: 500m, memory: 100Mi}", (512, Some(50_000), Some(100 << 20), -997));
+        check(
+            "limits: {cpu: 500m, memory: 100Mi}, requests: {cpu: 500m, memory: 100Mi}",
+            (512, Some(50_000), Some(100 << 20), -997),
+        );
         check("limits: {cpu: 1m}, requests: {cpu: 1m}", (2, Some(1000), None, 999));
         check("limits: {cpu: '2'}", (2048, Some(200_000), None, 999));
         check("requests: {memory: 1000Mi}", (2, None, None, 3));
@@ -136,10 +139,8 @@ mod tests {
 
     #[test]
     fn pods() {
-        let pod = pod(
-            "containers: [{name: a, resources: {requests: {cpu: 100m}, limits: {cpu: '1', memory: 64Mi}}}, \
-             {name: b, resources: {requests: {cpu: 200m}, limits: {cpu: '1'}}}]",
-        );
+        let pod = pod("containers: [{name: a, resources: {requests: {cpu: 100m}, limits: {cpu: '1', memory: 64Mi}}}, \
+             {name: b, resources: {requests: {cpu: 200m}, limits: {cpu: '1'}}}]");
         let spec = pod.spec.as_ref().expect("a spec");
         let got = pod_resources(spec, Some(100));
         assert_eq!(got.cpu_shares, Some(307));

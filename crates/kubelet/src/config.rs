@@ -60,8 +60,6 @@ pub struct KubeletConfig {
     pub eviction_nodefs_inodes_free: f64,
     /// How long a pressure condition is held.
     pub eviction_pressure_transition_period: Duration,
-    /// Most parallel connections that stream logs, commands and ports.
-    pub streaming_idle_timeout: Duration,
     /// Whether the server asks the API who may do what. Without it every verified client certificate may do everything.
     pub authorize: bool,
     /// A clamp for the kernel's out-of-memory preference, where lower values may not be set.
@@ -101,7 +99,6 @@ impl KubeletConfig {
             eviction_nodefs_available: 0.10,
             eviction_nodefs_inodes_free: 0.05,
             eviction_pressure_transition_period: Duration::from_secs(300),
-            streaming_idle_timeout: Duration::from_secs(4 * 3600),
             authorize: true,
             oom_score_adj_floor: -999,
             event_qps: 50.0,

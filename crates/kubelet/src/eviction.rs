@@ -2,6 +2,7 @@
 //!
 //! Source: kubernetes pkg/kubelet/eviction (hard thresholds memory.available, nodefs.available, nodefs.inodesFree).
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,9 +65,10 @@ pub struct Candidate {
 
 /// Chooses the pod to be ended: first those above their request, then lower priority, then the one furthest above.
 pub fn choose(candidates: &[Candidate]) -> Option<&Candidate> {
-    candidates.iter().filter(|pod| !pod.critical).min_by_key(|pod| {
-        (pod.usage <= pod.request, pod.priority, std::cmp::Reverse(pod.usage - pod.request), pod.uid.clone())
-    })
+    candidates
+        .iter()
+        .filter(|pod| !pod.critical)
+        .min_by_key(|pod| (pod.usage <= pod.request, pod.priority, std::cmp::Reverse(pod.usage - pod.request), pod.uid.clone()))
 }
 
 /// Looks for as long as the kubelet lives.
@@ -74,7 +76,8 @@ pub async fn run(shared: Arc<Shared>) {
     loop {
         let now = shared.now();
         let config = &shared.config;
-        let memory_available = shared.hardware.load().await.ok().map(|load| shared.facts.memory_bytes.saturating_sub(load.memory_working_set_bytes));
+        let memory_available =
+            shared.hardware.load().await.ok().map(|load| shared.facts.memory_bytes.saturating_sub(load.memory_working_set_bytes));
         let disk = shared.world.disk.usage(&config.root_dir).await.unwrap_or_default();
         let memory_low = memory_available.is_some_and(|available| available < config.eviction_memory_available_bytes);
         let part = |free: u64, all: u64| free as f64 / all.max(1) as f64;
@@ -96,7 +99,13 @@ pub async fn run(shared: Arc<Shared>) {
             evict(&shared, "memory", &threshold.to_string(), &available.to_string()).await;
         } else if bytes_low {
             let threshold = Quantity::bytes((disk.capacity_bytes as f64 * config.eviction_nodefs_available) as i64);
-            evict(&shared, "ephemeral-storage", &threshold.to_string(), &Quantity::bytes(disk.available_bytes as i64).to_string()).await;
+            evict(
+                &shared,
+                "ephemeral-storage",
+                &threshold.to_string(),
+                &Quantity::bytes(disk.available_bytes as i64).to_string(),
+            )
+            .await;
         }
         shared.world.sleep(PERIOD).await;
     }
@@ -160,15 +169,16 @@ fn mark(cell: &PodCell, message: &str, now: Timestamp) {
 }
 
 fn message(pod: &Pod, resource: &str, threshold: &str, available: &str, each: &[(String, i64)]) -> String {
-    let mut text =
-        format!("The node was low on resource: {resource}. Threshold quantity: {threshold}, available: {available}. ");
+    let mut text = format!("The node was low on resource: {resource}. Threshold quantity: {threshold}, available: {available}. ");
     for (name, bytes) in each {
         let container = pod.spec.iter().flat_map(|spec| &spec.containers).find(|container| container.name == *name);
-        let requests = container.and_then(|container| container.resources.as_ref()).and_then(|resources| resources.requests.as_ref());
+        let requests =
+            container.and_then(|container| container.resources.as_ref()).and_then(|resources| resources.requests.as_ref());
         let request = requests.and_then(|requests| requests.get(resource)).map(Quantity::from_raw).unwrap_or_default();
         if *bytes > request.value() {
             let used = Quantity::bytes(*bytes);
-            text.push_str(&format!("Container {name} was using {used}, request is {request}, has larger consumption of {resource}. "));
+            let _ =
+                write!(text, "Container {name} was using {used}, request is {request}, has larger consumption of {resource}. ");
         }
     }
     text
@@ -193,8 +203,10 @@ mod tests {
 
     #[test]
     fn choice() {
-        let pod = |uid: &str, priority, usage, request, critical| Candidate { uid: uid.into(), priority, usage, request, critical };
-        let list = [pod("a", 0, 50, 100, false), pod("b", 5, 90, 10, false), pod("c", 0, 60, 50, false), pod("d", 0, 999, 0, true)];
+        let pod =
+            |uid: &str, priority, usage, request, critical| Candidate { uid: uid.into(), priority, usage, request, critical };
+        let list =
+            [pod("a", 0, 50, 100, false), pod("b", 5, 90, 10, false), pod("c", 0, 60, 50, false), pod("d", 0, 999, 0, true)];
         assert_eq!(choose(&list).map(|pod| pod.uid.as_str()), Some("c"));
         assert_eq!(choose(&list[..2]).map(|pod| pod.uid.as_str()), Some("b"));
         assert_eq!(choose(&list[3..]), None);

@@ -92,10 +92,13 @@ pub async fn run(shared: Arc<Shared>) {
 
 /// Sandboxes that are dead and empty, and are not the newest of their pod.
 async fn remove_old_sandboxes(shared: &Shared) {
-    let (Ok(sandboxes), Ok(containers)) = (shared.runtime.list_sandboxes().await, shared.runtime.list_containers().await) else { return };
+    let (Ok(sandboxes), Ok(containers)) = (shared.runtime.list_sandboxes().await, shared.runtime.list_containers().await) else {
+        return;
+    };
     for sandbox in sandboxes.iter().filter(|sandbox| !sandbox.ready) {
         let newest = !sandboxes.iter().any(|other| {
-            other.config.uid == sandbox.config.uid && (other.created_at, other.config.attempt) > (sandbox.created_at, sandbox.config.attempt)
+            other.config.uid == sandbox.config.uid
+                && (other.created_at, other.config.attempt) > (sandbox.created_at, sandbox.config.attempt)
         });
         let empty = !containers.iter().any(|container| container.sandbox_id == sandbox.id);
         if !newest && empty {
@@ -122,7 +125,8 @@ async fn rotate(shared: &Shared, container: &Container) {
         tracing::warn!(%error, "cannot reopen a log");
     }
     let entries = disk.read_dir(parent).await.unwrap_or_default();
-    let old: Vec<String> = entries.into_iter().map(|(entry, _)| entry).filter(|entry| entry.starts_with(&format!("{name}."))).collect();
+    let old: Vec<String> =
+        entries.into_iter().map(|(entry, _)| entry).filter(|entry| entry.starts_with(&format!("{name}."))).collect();
     for extra in old.iter().rev().skip(LOG_FILES - 1) {
         let _ = disk.remove_file(&parent.join(extra)).await;
     }
@@ -148,7 +152,9 @@ async fn images(shared: &Shared, containers: &[Container]) {
     }
     if fullness(available) >= IMAGES_FULL {
         let percent = (fullness(available) * 100.0) as u64;
-        let message = format!("Failed to garbage collect required amount of images. Disk usage is at {percent}%, no more images are unused.");
+        let message = format!(
+            "Failed to garbage collect required amount of images. Disk usage is at {percent}%, no more images are unused."
+        );
         shared.recorder.node_warning("ImageGCFailed", message);
     }
 }
@@ -160,7 +166,15 @@ mod tests {
 
     #[test]
     fn dead_containers() {
-        let seen = view(&[Seen::Sandbox(true), exited("a", 1), exited("a", 1), running("a"), exited("b", 1), exited("b", 1), exited("b", 0)]);
+        let seen = view(&[
+            Seen::Sandbox(true),
+            exited("a", 1),
+            exited("a", 1),
+            running("a"),
+            exited("b", 1),
+            exited("b", 1),
+            exited("b", 0),
+        ]);
         assert_eq!(removable(&seen.containers), ["c1", "c4"]);
     }
 }

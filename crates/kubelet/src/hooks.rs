@@ -49,7 +49,11 @@ pub async fn run(
         let host = get.host.clone().or_else(|| pod_ips.first().cloned()).unwrap_or_default();
         let path = get.path.clone().unwrap_or_else(|| "/".into());
         let failed = |error: String| {
-            Err(format!("HTTP lifecycle hook ({path}) for Container {:?} in Pod {:?} failed - error: {error}", spec.name, pod_text(pod)))
+            Err(format!(
+                "HTTP lifecycle hook ({path}) for Container {:?} in Pod {:?} failed - error: {error}",
+                spec.name,
+                pod_text(pod)
+            ))
         };
         let Some(port) = port_number(spec, &get.port) else { return failed(format!("invalid port: {:?}", get.port)) };
         let target = HttpTarget {

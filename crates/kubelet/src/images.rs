@@ -76,9 +76,8 @@ pub async fn ensure(shared: &Shared, cell: &PodCell, pod: &Pod, spec: &Spec) -> 
             return Err(failed(shared, pod, spec, "InvalidImageName", message));
         }
     };
-    let policy = spec.image_pull_policy.as_deref().unwrap_or_else(|| {
-        if image.ends_with(":latest") { "Always" } else { "IfNotPresent" }
-    });
+    let policy =
+        spec.image_pull_policy.as_deref().unwrap_or_else(|| if image.ends_with(":latest") { "Always" } else { "IfNotPresent" });
     let present = match shared.runtime.image_status(&image).await {
         Ok(present) => present,
         Err(error) => {

@@ -10,8 +10,8 @@ use daruma_world::containers::ContainerError;
 use futures::future::join_all;
 
 use crate::cell::PodCell;
-use crate::plan::is_sidecar;
 pub use crate::plan::KillReason as Why;
+use crate::plan::is_sidecar;
 use crate::shared::Shared;
 use crate::start::{ephemeral_as_container, is_gone};
 use crate::view::PodView;
@@ -39,13 +39,24 @@ pub fn grace(pod: &Pod, spec: &Spec, why: Why) -> i64 {
 /// The specification of a container by its name.
 pub fn spec_of(pod: &Pod, name: &str) -> Option<Spec> {
     let spec = pod.spec.as_ref()?;
-    let plain = spec.containers.iter().chain(spec.init_containers.iter().flatten()).find(|container| container.name == name).cloned();
-    plain.or_else(|| spec.ephemeral_containers.iter().flatten().find(|container| container.name == name).map(ephemeral_as_container))
+    let plain =
+        spec.containers.iter().chain(spec.init_containers.iter().flatten()).find(|container| container.name == name).cloned();
+    plain.or_else(|| {
+        spec.ephemeral_containers.iter().flatten().find(|container| container.name == name).map(ephemeral_as_container)
+    })
 }
 
 /// Ends a container: event, pre-stop hook, stop signal, and after `grace` seconds the kill. Completes when it has
 /// ended; a shorter grace of the pod, set meanwhile, counts at once.
-pub async fn container(shared: &Arc<Shared>, cell: &PodCell, pod: &Pod, spec: &Spec, id: &str, message: Option<&str>, grace: i64) -> bool {
+pub async fn container(
+    shared: &Arc<Shared>,
+    cell: &PodCell,
+    pod: &Pod,
+    spec: &Spec,
+    id: &str,
+    message: Option<&str>,
+    grace: i64,
+) -> bool {
     let message = message.map_or_else(|| format!("Stopping container {}", spec.name), str::to_owned);
     shared.recorder.container(pod, &spec.name, "Killing", message);
     let started = shared.world.monotonic();
@@ -54,7 +65,7 @@ pub async fn container(shared: &Arc<Shared>, cell: &PodCell, pod: &Pod, spec: &S
         && grace > 0
     {
         let pod_ips: Vec<String> = cell.lock().view.addresses().iter().map(ToString::to_string).collect();
-        let run = hooks::run(shared, pod, spec, id, hook, &pod_ips);
+        let run = Box::pin(hooks::run(shared, pod, spec, id, hook, &pod_ips));
         let limited = shared.world.timeout(Duration::from_secs(grace as u64), run);
         tokio::select! {
             biased;
@@ -104,7 +115,8 @@ pub async fn pod(shared: &Arc<Shared>, cell: &PodCell, pod: &Pod, view: &PodView
     }
     let all = join_all(first.iter().map(|(spec, id)| container(shared, cell, pod, spec, id, None, grace))).await;
     let mut good = all.into_iter().all(|ended| ended);
-    let order = |name: &str| pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten()).position(|one| one.name == name);
+    let order =
+        |name: &str| pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten()).position(|one| one.name == name);
     sidecars.sort_by_key(|(spec, _)| std::cmp::Reverse(order(&spec.name)));
     for (spec, id) in &sidecars {
         let passed = shared.world.monotonic().saturating_sub(started).as_secs() as i64;

@@ -22,8 +22,7 @@ impl Objects<'_> {
     pub async fn config_map(&self, namespace: &str, name: &str, optional: bool) -> Result<Data, String> {
         match self.client.namespaced::<ConfigMap>(namespace).get(name).await {
             Ok(found) => {
-                let mut data: Data =
-                    found.data.into_iter().flatten().map(|(key, value)| (key, value.into_bytes())).collect();
+                let mut data: Data = found.data.into_iter().flatten().map(|(key, value)| (key, value.into_bytes())).collect();
                 data.extend(found.binary_data.into_iter().flatten().map(|(key, value)| (key, value.0)));
                 Ok(data)
             }
@@ -42,11 +41,21 @@ impl Objects<'_> {
         }
     }
 
-    pub(crate) async fn config_map_texts(&self, namespace: &str, name: &str, optional: bool) -> Result<BTreeMap<String, String>, String> {
+    pub(crate) async fn config_map_texts(
+        &self,
+        namespace: &str,
+        name: &str,
+        optional: bool,
+    ) -> Result<BTreeMap<String, String>, String> {
         Ok(texts(self.config_map(namespace, name, optional).await?))
     }
 
-    pub(crate) async fn secret_texts(&self, namespace: &str, name: &str, optional: bool) -> Result<BTreeMap<String, String>, String> {
+    pub(crate) async fn secret_texts(
+        &self,
+        namespace: &str,
+        name: &str,
+        optional: bool,
+    ) -> Result<BTreeMap<String, String>, String> {
         Ok(texts(self.secret(namespace, name, optional).await?))
     }
 }

@@ -3,6 +3,7 @@
 //! Source: kubernetes pkg/kubelet/kuberuntime/kuberuntime_sandbox.go, pkg/kubelet/network/dns/dns.go.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use daruma_api::core::v1::{Pod, PodSpec};
 use daruma_api::meta::ObjectExt;
@@ -68,8 +69,7 @@ pub fn dns(pod: &Pod, spec: &PodSpec, config: &KubeletConfig, node: DnsConfig) -
         _ if config.cluster_dns.is_empty() => node,
         _ => {
             let domain = &config.cluster_domain;
-            let mut searches =
-                vec![format!("{}.svc.{domain}", pod.namespace()), format!("svc.{domain}"), domain.clone()];
+            let mut searches = vec![format!("{}.svc.{domain}", pod.namespace()), format!("svc.{domain}"), domain.clone()];
             searches.extend(node.searches);
             DnsConfig { servers: config.cluster_dns.clone(), searches, options: vec!["ndots:5".into()] }
         }
@@ -80,7 +80,9 @@ pub fn dns(pod: &Pod, spec: &PodSpec, config: &KubeletConfig, node: DnsConfig) -
         for option in extra.options.iter().flatten() {
             let Some(name) = &option.name else { continue };
             dns.options.retain(|known| known != name && !known.starts_with(&format!("{name}:")));
-            dns.options.push(option.value.as_ref().filter(|value| !value.is_empty()).map_or(name.clone(), |value| format!("{name}:{value}")));
+            dns.options.push(
+                option.value.as_ref().filter(|value| !value.is_empty()).map_or(name.clone(), |value| format!("{name}:{value}")),
+            );
         }
     }
     let mut seen = std::collections::BTreeSet::new();
@@ -93,7 +95,14 @@ pub fn dns(pod: &Pod, spec: &PodSpec, config: &KubeletConfig, node: DnsConfig) -
 }
 
 /// The sandbox to be made.
-pub fn sandbox_config(pod: &Pod, spec: &PodSpec, config: &KubeletConfig, source: Source, attempt: u32, dns: DnsConfig) -> SandboxConfig {
+pub fn sandbox_config(
+    pod: &Pod,
+    spec: &PodSpec,
+    config: &KubeletConfig,
+    source: Source,
+    attempt: u32,
+    dns: DnsConfig,
+) -> SandboxConfig {
     let mut labels = pod.metadata.labels.clone().unwrap_or_default();
     labels.insert(keys::POD_NAME.into(), pod.name().into());
     labels.insert(keys::POD_NAMESPACE.into(), pod.namespace().into());
@@ -138,9 +147,9 @@ pub fn hosts_file(pod: &Pod, config: &KubeletConfig, pod_ips: &[String], node_fi
         let short = name.strip_suffix(&format!(".{domain}")).unwrap_or(&name);
         for ip in pod_ips {
             if domain.is_empty() {
-                text.push_str(&format!("{ip}\t{short}\n"));
+                let _ = writeln!(text, "{ip}\t{short}");
             } else {
-                text.push_str(&format!("{ip}\t{short}.{domain}\t{short}\n"));
+                let _ = writeln!(text, "{ip}\t{short}.{domain}\t{short}");
             }
         }
         text
@@ -150,7 +159,7 @@ pub fn hosts_file(pod: &Pod, config: &KubeletConfig, pod_ips: &[String], node_fi
         text.push_str("\n# Entries added by HostAliases.\n");
     }
     for alias in aliases {
-        text.push_str(&format!("{}\t{}\n", alias.ip, alias.hostnames.clone().unwrap_or_default().join("\t")));
+        let _ = writeln!(text, "{}\t{}", alias.ip, alias.hostnames.clone().unwrap_or_default().join("\t"));
     }
     text
 }
@@ -165,7 +174,10 @@ mod tests {
         let pod = pod(&format!("containers: [{{name: a}}], {spec}"));
         let node = parse_resolv_conf("# a comment\nnameserver 10.88.0.1\nsearch lan.\noptions edns0\n");
         let dns = dns(&pod, pod.spec.as_ref().expect("a spec"), &KubeletConfig::new("w"), node);
-        assert_eq!((dns.servers.join(" "), dns.searches.join(" "), dns.options.join(" ")), (servers.into(), searches.into(), options.into()));
+        assert_eq!(
+            (dns.servers.join(" "), dns.searches.join(" "), dns.options.join(" ")),
+            (servers.into(), searches.into(), options.into())
+        );
     }
 
     #[test]
@@ -191,7 +203,10 @@ mod tests {
         assert!(text.contains("10.244.1.2\th.s.default.svc.cluster.local\th\n"), "{text}");
         assert!(text.ends_with("# Entries added by HostAliases.\n1.2.3.4\tx\ty\n"), "{text}");
         let on_host = pod("hostNetwork: true, containers: [{name: a}]");
-        assert_eq!(hosts_file(&on_host, &config, &[], "127.0.0.1 x\n"), "# Kubernetes-managed hosts file (host network).\n127.0.0.1 x\n");
+        assert_eq!(
+            hosts_file(&on_host, &config, &[], "127.0.0.1 x\n"),
+            "# Kubernetes-managed hosts file (host network).\n127.0.0.1 x\n"
+        );
         assert_eq!(hostname(&on_host, &config).0, "w");
     }
 }

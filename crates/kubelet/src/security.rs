@@ -15,12 +15,12 @@ pub fn security(pod: &Pod, spec: &Spec, image: &Image) -> Result<Security, Strin
     let whole = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
     let own = spec.security_context.as_ref();
     let run_as_user = own.and_then(|own| own.run_as_user).or_else(|| whole.and_then(|whole| whole.run_as_user));
-    let non_root = own.and_then(|own| own.run_as_non_root).or_else(|| whole.and_then(|whole| whole.run_as_non_root)) == Some(true);
+    let non_root =
+        own.and_then(|own| own.run_as_non_root).or_else(|| whole.and_then(|whole| whole.run_as_non_root)) == Some(true);
     if non_root {
         let place = format!("(pod: {:?}, container: {})", pod_text(pod), spec.name);
         match (run_as_user, image.uid, image.username.as_deref().filter(|name| !name.is_empty())) {
             (Some(0), _, _) => return Err(format!("container's runAsUser breaks non-root policy {place}")),
-            (Some(_), _, _) => {}
             (None, Some(0), _) | (None, None, None) => {
                 return Err(format!("container has runAsNonRoot and image will run as root {place}"));
             }
@@ -29,7 +29,7 @@ pub fn security(pod: &Pod, spec: &Spec, image: &Image) -> Result<Security, Strin
                     "container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root {place}"
                 ));
             }
-            (None, Some(_), _) => {}
+            (Some(_), _, _) | (None, Some(_), _) => {}
         }
     }
     let capabilities = own.and_then(|own| own.capabilities.as_ref());
@@ -44,7 +44,11 @@ pub fn security(pod: &Pod, spec: &Spec, image: &Image) -> Result<Security, Strin
         add_capabilities: strip(capabilities.and_then(|capabilities| capabilities.add.as_ref())),
         drop_capabilities: strip(capabilities.and_then(|capabilities| capabilities.drop.as_ref())),
         run_as_user: run_as_user.or(image.uid),
-        run_as_user_name: if run_as_user.is_none() && image.uid.is_none() { image.username.clone().filter(|name| !name.is_empty()) } else { None },
+        run_as_user_name: if run_as_user.is_none() && image.uid.is_none() {
+            image.username.clone().filter(|name| !name.is_empty())
+        } else {
+            None
+        },
         run_as_group: own.and_then(|own| own.run_as_group).or_else(|| whole.and_then(|whole| whole.run_as_group)),
         supplemental_groups,
         read_only_root: own.and_then(|own| own.read_only_root_filesystem) == Some(true),

@@ -92,7 +92,10 @@ impl Shared {
     /// Why containers cannot be run.
     pub fn runtime_problem(&self) -> Option<String> {
         let status = self.runtime_status.lock().expect("no panic while held");
-        status.runtime_problem.as_ref().map(|problem| format!("container runtime status check may not have completed yet: {problem}"))
+        status
+            .runtime_problem
+            .as_ref()
+            .map(|problem| format!("container runtime status check may not have completed yet: {problem}"))
     }
 
     /// Lists a pod's sandboxes and containers.

@@ -67,7 +67,13 @@ pub fn ephemeral_as_container(ephemeral: &EphemeralContainer) -> Spec {
 }
 
 /// Gets the image, makes the container, starts it and runs its post-start hook.
-pub async fn start(shared: &Arc<Shared>, cell: &PodCell, pod: &Pod, spec: &Spec, around: &Surroundings) -> Result<(), StartError> {
+pub async fn start(
+    shared: &Arc<Shared>,
+    cell: &PodCell,
+    pod: &Pod,
+    spec: &Spec,
+    around: &Surroundings,
+) -> Result<(), StartError> {
     let recorder = &shared.recorder;
     let image = images::ensure(shared, cell, pod, spec).await?;
     if cell.is_ending() {
@@ -97,11 +103,12 @@ pub async fn start(shared: &Arc<Shared>, cell: &PodCell, pod: &Pod, spec: &Spec,
     let ran = tokio::select! {
         biased;
         () = cell.ending() => return Ok(()),
-        ran = hooks::run(shared, pod, spec, &id, hook, &around.context.pod_ips) => ran,
+        ran = Box::pin(hooks::run(shared, pod, spec, &id, hook, &around.context.pod_ips)) => ran,
     };
     if let Err(message) = ran {
         recorder.container_warning(pod, &spec.name, "FailedPostStartHook", "PostStartHook failed");
-        kill::container(shared, cell, pod, spec, &id, Some("FailedPostStartHook"), kill::grace(pod, spec, kill::Why::Other)).await;
+        kill::container(shared, cell, pod, spec, &id, Some("FailedPostStartHook"), kill::grace(pod, spec, kill::Why::Other))
+            .await;
         return Err(StartError::new("PostStartHookError", message));
     }
     Ok(())
@@ -115,10 +122,7 @@ async fn config(
     image: &Image,
     around: &Surroundings,
 ) -> Result<ContainerConfig, String> {
-    let attempt = match cell.lock().view.latest(&spec.name) {
-        Some(before) => Some(before.config.attempt + 1),
-        None => None,
-    };
+    let attempt = cell.lock().view.latest(&spec.name).map(|before| before.config.attempt + 1);
     let attempt = match attempt {
         Some(attempt) => attempt,
         None => attempt_from_logs(shared, pod, &spec.name).await,
@@ -135,10 +139,7 @@ async fn config(
     let (mounts, message_file) = mounts(shared, cell, pod, spec, around, &env).await?;
     let mut annotations = std::collections::BTreeMap::from([
         (keys::CONTAINER_HASH.to_owned(), container_hash(spec)),
-        (
-            keys::MESSAGE_POLICY.to_owned(),
-            spec.termination_message_policy.clone().unwrap_or_else(|| "File".into()),
-        ),
+        (keys::MESSAGE_POLICY.to_owned(), spec.termination_message_policy.clone().unwrap_or_else(|| "File".into())),
     ]);
     annotations.insert(keys::MESSAGE_FILE.into(), message_file.display().to_string());
     let labels = std::collections::BTreeMap::from([
@@ -186,8 +187,10 @@ async fn mounts(
 ) -> Result<(Vec<Mount>, PathBuf), String> {
     let mut mounts = Vec::new();
     for wanted in spec.volume_mounts.iter().flatten() {
-        let volume =
-            around.mounted.get(&wanted.name).ok_or_else(|| format!("cannot find volume {:?} to mount into container {:?}", wanted.name, spec.name))?;
+        let volume = around
+            .mounted
+            .get(&wanted.name)
+            .ok_or_else(|| format!("cannot find volume {:?} to mount into container {:?}", wanted.name, spec.name))?;
         let inside = match (&wanted.sub_path, &wanted.sub_path_expr) {
             (Some(path), _) => path.clone(),
             (None, Some(expression)) => expand_with(expression, env),
@@ -219,7 +222,12 @@ async fn mounts(
         if disk.read(&file).await.ok().as_deref() != Some(text.as_bytes()) {
             disk.write(&file, text.into_bytes(), WriteOptions { mode: 0o644, durable: false }).await.map_err(failed)?;
         }
-        mounts.push(Mount { host_path: file, container_path: "/etc/hosts".into(), read_only: false, propagation: Propagation::Private });
+        mounts.push(Mount {
+            host_path: file,
+            container_path: "/etc/hosts".into(),
+            read_only: false,
+            propagation: Propagation::Private,
+        });
     }
     let message_file = container_dir.join(format!("{:08x}", shared.world.random.next_u64() as u32));
     disk.write(&message_file, Vec::new(), WriteOptions { mode: 0o666, durable: false }).await.map_err(failed)?;

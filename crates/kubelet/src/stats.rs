@@ -3,6 +3,7 @@
 //! Source: kubernetes pkg/kubelet/server/stats, staging/src/k8s.io/kubelet/pkg/apis/stats/v1alpha1/types.go.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -259,9 +260,9 @@ pub async fn resource_metrics(shared: &Shared) -> String {
     let snapshot = snapshot(shared).await;
     let mut text = String::new();
     let mut family = |name: &str, kind: &str, help: &str, samples: Vec<(String, f64, Timestamp)>| {
-        text.push_str(&format!("# HELP {name} [STABLE] {help}\n# TYPE {name} {kind}\n"));
+        let _ = writeln!(text, "# HELP {name} [STABLE] {help}\n# TYPE {name} {kind}");
         for (labels, value, at) in samples {
-            text.push_str(&format!("{name}{labels} {value} {}\n", at.as_millisecond()));
+            let _ = writeln!(text, "{name}{labels} {value} {}", at.as_millisecond());
         }
     };
     let of_containers = |value: &dyn Fn(&Container, &ContainerStats) -> f64| -> Vec<(String, f64, Timestamp)> {

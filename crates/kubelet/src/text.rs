@@ -47,7 +47,9 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (millis, expected) in [(0, "0s"), (812, "812ms"), (1_500, "1.5s"), (10_000, "10s"), (80_000, "1m20s"), (300_000, "5m0s")] {
+        for (millis, expected) in
+            [(0, "0s"), (812, "812ms"), (1_500, "1.5s"), (10_000, "10s"), (80_000, "1m20s"), (300_000, "5m0s")]
+        {
             assert_eq!(go_duration(Duration::from_millis(millis)), expected);
         }
     }

@@ -76,13 +76,12 @@ fn parse_labels(text: &str) -> Option<(BTreeMap<&str, String>, usize)> {
         for (index, character) in rest[equals + 2..].char_indices() {
             match (escaped, character) {
                 (true, 'n') => value.push('\n'),
-                (true, other) => value.push(other),
                 (false, '\\') => {}
                 (false, '"') => {
                     length = Some(index);
                     break;
                 }
-                (false, other) => value.push(other),
+                (_, other) => value.push(other),
             }
             escaped = !escaped && character == '\\';
         }

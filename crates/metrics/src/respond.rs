@@ -118,8 +118,7 @@ fn pod_metrics(pod: &Pod, known: &Known) -> Option<Value> {
     });
     let usages: Vec<(&str, Usage)> = usages.collect::<Option<_>>()?;
     let earliest = usages.iter().map(|(_, usage)| usage).min_by_key(|usage| usage.at_ms)?;
-    let containers: Vec<Value> =
-        usages.iter().map(|(name, usage)| json!({"name": name, "usage": amounts(usage)})).collect();
+    let containers: Vec<Value> = usages.iter().map(|(name, usage)| json!({"name": name, "usage": amounts(usage)})).collect();
     Some(json!({
         "kind": "PodMetrics",
         "apiVersion": GROUP_VERSION,
@@ -164,9 +163,7 @@ fn group() -> Value {
 }
 
 fn resources() -> Value {
-    let resource = |name: &str, kind: &str, namespaced: bool| {
-        json!({"name": name, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": ["get", "list"]})
-    };
+    let resource = |name: &str, kind: &str, namespaced: bool| json!({"name": name, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": ["get", "list"]});
     json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",

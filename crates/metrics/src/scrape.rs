@@ -140,10 +140,7 @@ impl MetricsServer {
             .and_then(|endpoints| endpoints.kubelet_endpoint.as_ref())
             .and_then(|endpoint| u16::try_from(endpoint.port).ok())
             .unwrap_or(10250);
-        let request = http::Request::builder()
-            .uri("/metrics/resource")
-            .body(empty_body())
-            .map_err(|error| error.to_string())?;
+        let request = http::Request::builder().uri("/metrics/resource").body(empty_body()).map_err(|error| error.to_string())?;
         let transport = self.connection(&address, port).ok_or("cannot connect: no credentials")?;
         let response = transport.call(request).await.map_err(|error| error.to_string())?;
         let status = response.status();

@@ -94,7 +94,8 @@ struct Scheduler {
 
 /// Schedules pods until dropped.
 pub async fn run(client: Client, config: SchedulerConfig, metrics: Arc<Metrics>) {
-    let unfinished = ListOptions { field_selector: "status.phase!=Succeeded,status.phase!=Failed".into(), ..ListOptions::default() };
+    let unfinished =
+        ListOptions { field_selector: "status.phase!=Succeeded,status.phase!=Failed".into(), ..ListOptions::default() };
     let pods = Informer::<Pod>::new(client.all(), unfinished);
     let nodes = Informer::<Node>::new(client.all(), ListOptions::default());
     let scheduler = Arc::new(Scheduler {

@@ -9,6 +9,8 @@ use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::status;
 
@@ -97,15 +99,20 @@ pub async fn serve_process<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSoc
     let result = exit_code.await;
     if socket.send(framed(STATUS, &status::of_result(&result))).await.is_ok() {
         // The client may be gone by now.
-        let _ = socket.close(None).await;
+        let _ = socket.close(Some(done())).await;
     }
+}
+
+/// Clients take an end without a code for a broken connection.
+fn done() -> CloseFrame {
+    CloseFrame { code: CloseCode::Normal, reason: "".into() }
 }
 
 /// The text of a message that ends a WebSocket session before it began.
 pub async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>, status: Bytes) {
     if socket.send(framed(STATUS, &status)).await.is_ok() {
         // The client may be gone by now.
-        let _ = socket.close(None).await;
+        let _ = socket.close(Some(done())).await;
     }
 }
 
@@ -147,7 +154,9 @@ mod tests {
             socket.send(Message::binary(vec![255, 0])).await.expect("open");
             let mut seen = Vec::new();
             while let Some(Ok(message)) = socket.next().await {
-                if let Message::Binary(data) = message && data.len() > 1 {
+                if let Message::Binary(data) = message
+                    && data.len() > 1
+                {
                     seen.push(data);
                 }
             }

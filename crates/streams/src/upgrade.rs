@@ -42,7 +42,9 @@ pub struct Agreement {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UpgradeError {
     /// No upgrade was asked for.
-    #[error("you must specify at least 1 of stdin, stdout, stderr by an upgrade: unable to upgrade: missing upgrade headers in request")]
+    #[error(
+        "you must specify at least 1 of stdin, stdout, stderr by an upgrade: unable to upgrade: missing upgrade headers in request"
+    )]
     NotAsked,
     /// None of the offered protocols is spoken here.
     #[error("unable to upgrade: unable to negotiate protocol: client supports {offered:?}, server accepts {supported:?}")]

@@ -88,7 +88,8 @@ pub trait Disk: Send + Sync {
     /// The target of a symbolic link.
     fn read_link(&self, link: &Path) -> BoxFuture<'static, io::Result<PathBuf>>;
     /// Sets owner, group and permission bits; `None` keeps what is there.
-    fn set_owner(&self, path: &Path, uid: Option<u32>, gid: Option<u32>, mode: Option<u32>) -> BoxFuture<'static, io::Result<()>>;
+    fn set_owner(&self, path: &Path, uid: Option<u32>, gid: Option<u32>, mode: Option<u32>)
+    -> BoxFuture<'static, io::Result<()>>;
     /// Space of the file system that holds `path`.
     fn usage(&self, path: &Path) -> BoxFuture<'static, io::Result<Usage>>;
     /// Bytes and inodes used below `path`, as `du` counts them.

@@ -32,6 +32,7 @@ use crate::replica_set::PodControl;
 use crate::shared::{BY_NODE, Shared};
 use crate::shell::{Context, Queue, SyncError, Synced};
 use crate::template_hash::CONTROLLER_REVISION_HASH;
+use crate::written::{LOOK_AGAIN, Written, revision};
 
 /// Registers the controller.
 pub(crate) fn start(context: Context) {
@@ -66,7 +67,8 @@ pub(crate) fn start(context: Context) {
             shared.pods.wait_synced().await;
         }
     };
-    let syncer = Arc::new(Syncer { context: context.clone(), expectations, failed: Mutex::default() });
+    let syncer =
+        Arc::new(Syncer { context: context.clone(), expectations, failed: Mutex::default(), written: Written::default() });
     context.work(&queue, context.workers, ready, move |key| {
         let syncer = syncer.clone();
         async move { syncer.sync(&key).await }.boxed()
@@ -165,6 +167,7 @@ struct Syncer {
     context: Context,
     expectations: Arc<Expectations>,
     failed: Mutex<FailedPods>,
+    written: Written,
 }
 
 impl Syncer {
@@ -175,6 +178,16 @@ impl Syncer {
             self.expectations.forget(key);
             return Ok(None);
         };
+        let shown = |uid: &str| {
+            if uid == set.uid() {
+                return Some(revision(set.metadata.resource_version.as_ref()));
+            }
+            let revisions = shared.controller_revisions.list_namespace(namespace);
+            revisions.iter().find(|one| one.uid() == uid).map(|one| revision(one.metadata.resource_version.as_ref()))
+        };
+        if !self.written.is_shown(key, shown, self.context.world.monotonic()) {
+            return Ok(Some(LOOK_AGAIN));
+        }
         let spec = set.spec.clone().unwrap_or_default();
         if spec.selector == LabelSelector::default() {
             let message = "This daemon set is selecting all pods. A non-empty selector is required.";
@@ -286,14 +299,21 @@ impl Syncer {
         Ok(waits.then(|| Duration::from_secs(u64::try_from(min_ready).unwrap_or_default())))
     }
 
+    fn wrote(&self, set: &DaemonSet, uid: &str, version: Option<&String>) {
+        self.written.wrote(&set.key(), uid, version, self.context.world.monotonic());
+    }
+
     async fn put_status(&self, set: &DaemonSet, status: DaemonSetStatus) -> Result<(), SyncError> {
         let api = self.context.client.namespaced::<DaemonSet>(set.namespace());
-        if api.update_status(&DaemonSet { status: Some(status.clone()), ..set.clone() }).await.is_ok() {
-            return Ok(());
-        }
-        // Once more on what is there now, as the real controller does.
-        let fresh = api.get(set.name()).await?;
-        api.update_status(&DaemonSet { status: Some(status), ..fresh }).await?;
+        let first = api.update_status(&DaemonSet { status: Some(status.clone()), ..set.clone() }).await;
+        let written = if let Ok(written) = first {
+            written
+        } else {
+            // Once more on what is there now, as the real controller does.
+            let fresh = api.get(set.name()).await?;
+            api.update_status(&DaemonSet { status: Some(status), ..fresh }).await?
+        };
+        self.wrote(set, set.uid(), written.metadata.resource_version.as_ref());
         Ok(())
     }
 
@@ -318,6 +338,7 @@ impl Syncer {
         if kept.revision < number {
             kept.revision = number;
             kept = api.update(&kept).await?;
+            self.wrote(set, kept.uid(), kept.metadata.resource_version.as_ref());
         }
         Ok((kept, old))
     }
@@ -349,7 +370,10 @@ impl Syncer {
         let api = self.context.client.namespaced::<ControllerRevision>(set.namespace());
         let revision = history::new_revision(set, number);
         match api.create(&revision).await {
-            Ok(created) => Ok(created),
+            Ok(created) => {
+                self.wrote(set, created.uid(), created.metadata.resource_version.as_ref());
+                Ok(created)
+            }
             Err(error) if error.is_already_exists() => {
                 let existing = api.get(revision.name()).await?;
                 if history::is_current(set, &existing) {

@@ -25,9 +25,10 @@ use futures::FutureExt;
 use self::plan::Action;
 use crate::adoption::claim_all;
 use crate::pods;
-use crate::shared::Shared;
+use crate::shared::{BY_CONTROLLER, Shared};
 use crate::shell::{Context, Queue, SyncError, Synced, namespace_terminating};
 use crate::template_hash::same_template;
+use crate::written::{LOOK_AGAIN, Written, revision};
 
 /// Registers the controller.
 pub(crate) fn start(context: Context) {
@@ -61,7 +62,7 @@ pub(crate) fn start(context: Context) {
             shared.pods.wait_synced().await;
         }
     };
-    let syncer = Arc::new(Syncer { context: context.clone() });
+    let syncer = Arc::new(Syncer { context: context.clone(), written: Written::default() });
     context.work(&queue, context.workers, ready, move |key| {
         let syncer = syncer.clone();
         async move { Box::pin(syncer.sync(&key)).await }.boxed()
@@ -115,6 +116,7 @@ fn owner_of(shared: &Shared, namespace: &str, owner: &OwnerReference) -> Option<
 
 struct Syncer {
     context: Context,
+    written: Written,
 }
 
 impl Syncer {
@@ -122,6 +124,16 @@ impl Syncer {
         let shared = &self.context.shared;
         let (namespace, name) = split_key(key);
         let Some(deployment) = shared.deployments.get(namespace, name) else { return Ok(None) };
+        let shown = |uid: &str| {
+            if uid == deployment.uid() {
+                return Some(revision(deployment.metadata.resource_version.as_ref()));
+            }
+            let sets = shared.replica_sets.by_index(BY_CONTROLLER, deployment.uid());
+            sets.iter().find(|set| set.uid() == uid).map(|set| revision(set.metadata.resource_version.as_ref()))
+        };
+        if !self.written.is_shown(key, shown, self.context.world.monotonic()) {
+            return Ok(Some(LOOK_AGAIN));
+        }
         let selector = Selector::from_label_selector(deployment.spec.as_ref().map(|spec| &spec.selector))
             .map_err(|error| SyncError::Blocked(format!("deployment {key} has invalid label selector: {error}")))?;
         let deployments = self.context.client.namespaced::<Deployment>(namespace);
@@ -138,7 +150,14 @@ impl Syncer {
             old.flat_map(|set| shared.pods_of(set.uid(), None)).any(|pod| !pods::is_terminal(&pod))
         };
         let plan = plan::plan(&deployment, &owned, &old_pods_run, self.context.world.now());
-        let mut run = Run { context: &self.context, deployment: &deployment, deployments, sets, versions: BTreeMap::new() };
+        let mut run = Run {
+            context: &self.context,
+            written: &self.written,
+            deployment: &deployment,
+            deployments,
+            sets,
+            versions: BTreeMap::new(),
+        };
         for action in plan.actions {
             Box::pin(run.carry_out(action)).await?;
         }
@@ -149,6 +168,7 @@ impl Syncer {
 /// One plan being carried out.
 struct Run<'a> {
     context: &'a Context,
+    written: &'a Written,
     deployment: &'a Deployment,
     deployments: Api<Deployment>,
     sets: Api<ReplicaSet>,
@@ -165,7 +185,7 @@ impl Run<'_> {
                     set.metadata.resource_version.clone_from(version);
                 }
                 let written = self.sets.update(&set).await?;
-                self.versions.insert(set.uid().to_owned(), written.metadata.resource_version);
+                self.wrote(set.uid(), written.metadata.resource_version);
                 if let Some(message) = message {
                     self.context.recorder.normal(self.deployment, "ScalingReplicaSet", message);
                 }
@@ -184,12 +204,18 @@ impl Run<'_> {
         }
     }
 
+    fn wrote(&mut self, uid: &str, version: Option<String>) {
+        let now = self.context.world.monotonic();
+        self.written.wrote(&self.deployment.key(), uid, version.as_ref(), now);
+        self.versions.insert(uid.to_owned(), version);
+    }
+
     async fn write_status(&mut self, mut deployment: Deployment) -> Result<(), SyncError> {
         if let Some(version) = self.versions.get(deployment.uid()) {
             deployment.metadata.resource_version.clone_from(version);
         }
         let written = self.deployments.update_status(&deployment).await?;
-        self.versions.insert(deployment.uid().to_owned(), written.metadata.resource_version);
+        self.wrote(deployment.uid(), written.metadata.resource_version);
         Ok(())
     }
 
@@ -197,6 +223,7 @@ impl Run<'_> {
         let size = sets::replicas(&set);
         match self.sets.create(&set).await {
             Ok(created) => {
+                self.wrote(created.uid(), created.metadata.resource_version.clone());
                 if size > 0 {
                     let message = format!("Scaled up replica set {} from 0 to {size}", created.name());
                     self.context.recorder.normal(self.deployment, "ScalingReplicaSet", message);

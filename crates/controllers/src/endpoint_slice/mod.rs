@@ -17,9 +17,10 @@ use daruma_client::{Api, DeleteOptions};
 use futures::FutureExt;
 
 use self::plan::{CONTROLLER, MANAGED_BY, SERVICE_NAME, Seen};
-use crate::services::{self, TriggerTimes, has_endpoints, revision, selected_pods};
+use crate::services::{self, TriggerTimes, has_endpoints, selected_pods};
 use crate::shared::Shared;
 use crate::shell::{Context, SyncError, Synced, namespace_terminating};
+use crate::written::revision;
 
 /// Registers the controller.
 pub(crate) fn start(context: Context) {

@@ -13,8 +13,9 @@ use daruma_client::DeleteOptions;
 use daruma_client::informer::Delta;
 use futures::FutureExt;
 
-use crate::services::{self, TriggerTimes, has_endpoints, revision, selected_pods};
+use crate::services::{self, TriggerTimes, has_endpoints, selected_pods};
 use crate::shell::{Context, SyncError, Synced, namespace_terminating};
+use crate::written::revision;
 
 /// Registers the controller.
 pub(crate) fn start(context: Context) {

@@ -21,6 +21,7 @@ use crate::expectations::Expectations;
 use crate::pods;
 use crate::shared::{BY_CONTROLLER, Shared};
 use crate::shell::{Context, Queue, SyncError, Synced};
+use crate::written::{LOOK_AGAIN, Written, revision};
 
 mod pod_control;
 pub(crate) use pod_control::PodControl;
@@ -50,7 +51,7 @@ pub(crate) fn start(context: Context) {
             shared.pods.wait_synced().await;
         }
     };
-    let syncer = Arc::new(Syncer { context: context.clone(), expectations });
+    let syncer = Arc::new(Syncer { context: context.clone(), expectations, written: Written::default() });
     context.work(&queue, context.workers, ready, move |key| {
         let syncer = syncer.clone();
         async move { syncer.sync(&key).await }.boxed()
@@ -128,6 +129,7 @@ fn owner_of(shared: &Shared, namespace: &str, owner: &OwnerReference) -> Option<
 struct Syncer {
     context: Context,
     expectations: Arc<Expectations>,
+    written: Written,
 }
 
 impl Syncer {
@@ -138,6 +140,10 @@ impl Syncer {
             self.expectations.forget(key);
             return Ok(None);
         };
+        let shown = |_: &str| Some(revision(set.metadata.resource_version.as_ref()));
+        if !self.written.is_shown(key, shown, self.context.world.monotonic()) {
+            return Ok(Some(LOOK_AGAIN));
+        }
         let satisfied = self.expectations.satisfied(key, self.context.world.monotonic());
         let Ok(selector) = Selector::from_label_selector(set.spec.as_ref().map(|spec| &spec.selector)) else {
             tracing::warn!(key, "the selector is invalid");
@@ -196,11 +202,15 @@ impl Syncer {
         }
         let api = self.context.client.namespaced::<ReplicaSet>(set.namespace());
         let write = ReplicaSet { status: Some(status.clone()), ..set.clone() };
-        if api.update_status(&write).await.is_err() {
+        let written = if let Ok(written) = api.update_status(&write).await {
+            written
+        } else {
             // Once more on what is there now, as the real controller does.
             let fresh = api.get(set.name()).await?;
-            api.update_status(&ReplicaSet { status: Some(status), ..fresh }).await?;
-        }
+            api.update_status(&ReplicaSet { status: Some(status), ..fresh }).await?
+        };
+        let now = self.context.world.monotonic();
+        self.written.wrote(&set.key(), set.uid(), written.metadata.resource_version.as_ref(), now);
         Ok(())
     }
 }

@@ -98,7 +98,8 @@ impl ClusterDirectory {
         let doing = || format!("writing {}", path.display());
         fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).with_context(doing)?;
         let unfinished = path.with_extension("new");
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished).with_context(doing)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished).with_context(doing)?;
         file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).with_context(doing)?;
         fs::rename(&unfinished, &path).with_context(doing)
     }

@@ -42,6 +42,7 @@ pub struct Which {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "made once")]
 enum Command {
     /// Start a cluster, or bring one back from its disks.
     Up(up::Flags),

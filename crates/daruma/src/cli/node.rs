@@ -95,8 +95,15 @@ pub fn run(flags: &Flags) -> Result<()> {
         client.wait_for(&machine, state, Duration::from_secs(120))?;
     }
     let machine = match &flags.verb {
-        Verb::Off(machine) | Verb::On(machine) | Verb::Reset(machine) | Verb::Reboot(machine) | Verb::Shutdown(machine)
-        | Verb::Hang(machine) | Verb::Resume(machine) | Verb::Mend(machine) | Verb::Cut { machine, .. } => name(machine),
+        Verb::Off(machine)
+        | Verb::On(machine)
+        | Verb::Reset(machine)
+        | Verb::Reboot(machine)
+        | Verb::Shutdown(machine)
+        | Verb::Hang(machine)
+        | Verb::Resume(machine)
+        | Verb::Mend(machine)
+        | Verb::Cut { machine, .. } => name(machine),
         Verb::List { .. } => return Ok(()),
     };
     let now = client.status().map(|now| now.machine(&machine).map(|found| found.state)).ok().flatten();

@@ -41,7 +41,9 @@ pub fn run(flags: &Flags) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let nodes = runtime.block_on(nodes(&directory));
     if flags.output.is_some() {
-        let nodes = nodes.as_ref().map(|nodes| nodes.iter().map(|(name, ready)| json!({"name": name, "ready": ready})).collect::<Vec<_>>());
+        let nodes = nodes
+            .as_ref()
+            .map(|nodes| nodes.iter().map(|(name, ready)| json!({"name": name, "ready": ready})).collect::<Vec<_>>());
         let report = json!({
             "name": shape.name,
             "machines": machines,

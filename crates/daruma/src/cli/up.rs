@@ -167,7 +167,10 @@ fn shape(flags: &Flags, subnet: Subnet) -> Result<Shape> {
 
 fn write_kubeconfigs(world: &World, directory: &ClusterDirectory, shape: &Shape, pki: &Pki) -> Result<()> {
     let url = shape.api_server_url();
-    let users = [("kubeconfig", "kubernetes-admin", pki.admin(world)?), ("super-admin.conf", "kubernetes-super-admin", pki.super_admin(world)?)];
+    let users = [
+        ("kubeconfig", "kubernetes-admin", pki.admin(world)?),
+        ("super-admin.conf", "kubernetes-super-admin", pki.super_admin(world)?),
+    ];
     for (file, user, pair) in users {
         if !directory.path().join(file).exists() {
             directory.write(file, &kubeconfig::with_certificate(&shape.name, &url, &pki.ca.certificate, user, &pair))?;

@@ -22,14 +22,7 @@ pub fn specs(world: &World, shape: &Shape, pki: &Pki, subnet: Subnet, images: &P
     shape.machines.iter().map(|machine| spec(world, shape, pki, subnet, images, machine)).collect()
 }
 
-fn spec(
-    world: &World,
-    shape: &Shape,
-    pki: &Pki,
-    subnet: Subnet,
-    images: &Path,
-    machine: &Machine,
-) -> Result<MachineSpec> {
+fn spec(world: &World, shape: &Shape, pki: &Pki, subnet: Subnet, images: &Path, machine: &Machine) -> Result<MachineSpec> {
     let identity = identity(shape, machine);
     let mut seed_files = node_files(world, shape, pki, machine)?;
     if machine.role == Role::Controller {

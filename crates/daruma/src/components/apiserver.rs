@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use daruma_apiserver::ApiServer;
 use daruma_apiserver::authentication::PeerCertificate;
 use daruma_apiserver::config::{ApiServerConfig, KubeletDialer, ProxyDialer, ServiceDialer, ServiceRange};
-use daruma_apiserver::ApiServer;
 use daruma_client::Transport;
 use daruma_host::https::{ClientIdentity, HttpsError, HttpsServer, HttpsTransport, ServerIdentity, TlsTrust};
 use daruma_store::embedded::{EmbeddedStore, Options, RedbBackend};

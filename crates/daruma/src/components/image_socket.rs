@@ -95,7 +95,9 @@ pub async fn serve(engine: Arc<EmbeddedEngine>) -> Result<()> {
         let mut line = String::new();
         reader.read_line(&mut line).await?;
         let answer = match serde_json::from_str(&line) {
-            Ok(request) => answer(&engine, request, &mut reader).await.unwrap_or_else(|error| Answer::Failed { why: format!("{error:#}") }),
+            Ok(request) => {
+                answer(&engine, request, &mut reader).await.unwrap_or_else(|error| Answer::Failed { why: format!("{error:#}") })
+            }
             Err(error) => Answer::Failed { why: format!("cannot understand the request: {error}") },
         };
         let mut line = serde_json::to_vec(&answer)?;
@@ -106,7 +108,11 @@ pub async fn serve(engine: Arc<EmbeddedEngine>) -> Result<()> {
     }
 }
 
-async fn answer(engine: &Arc<EmbeddedEngine>, request: Request, reader: &mut (impl tokio::io::AsyncRead + Unpin)) -> Result<Answer> {
+async fn answer(
+    engine: &Arc<EmbeddedEngine>,
+    request: Request,
+    reader: &mut (impl tokio::io::AsyncRead + Unpin),
+) -> Result<Answer> {
     match request {
         Request::Load { bytes } => {
             let spool = PathBuf::from(SPOOL);

@@ -32,7 +32,8 @@ pub struct Flags {
 pub async fn run(flags: Flags) -> Result<()> {
     let world = daruma_host::world::real();
     let config = connection::load(&flags.kubeconfig)?;
-    let client = Client::new(&world, connection::transport(&config, false)?, "metrics-server", RateLimit { qps: 50.0, burst: 100 });
+    let client =
+        Client::new(&world, connection::transport(&config, false)?, "metrics-server", RateLimit { qps: 50.0, burst: 100 });
     let identity = connection::identity(&config.user)?;
     let dial = dialer(identity);
     let server = MetricsServer::new(&client, dial, MetricsServerConfig { resolution: flags.metric_resolution });

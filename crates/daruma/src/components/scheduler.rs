@@ -41,7 +41,13 @@ pub async fn run(flags: Flags) -> Result<()> {
     let client = connection::client(&world, &flags.kubeconfig, "kube-scheduler", limit)?;
     let metrics = Arc::new(Metrics::default());
     let shown = metrics.clone();
-    health::serve(&world, flags.bind_address, flags.secure_port, "kube-scheduler", health::handler(Arc::new(move || shown.text())))?;
+    health::serve(
+        &world,
+        flags.bind_address,
+        flags.secure_port,
+        "kube-scheduler",
+        health::handler(Arc::new(move || shown.text())),
+    )?;
     leader::run(&client, "kube-scheduler", &flags.leader, async move |client| {
         daruma_scheduler::run(client, SchedulerConfig::default(), metrics).await;
     })

@@ -1,5 +1,7 @@
 //! A real cluster for a test: the built binary, the real kubectl, torn down in any case.
 
+#![allow(dead_code, reason = "every test binary uses its own part")]
+
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -69,7 +71,7 @@ impl Cluster {
     }
 
     /// Fetches `http://ADDRESS:PORT/` from the host within two seconds.
-    pub fn fetch(&self, address: &str, port: u64) -> Option<String> {
+    pub fn fetch(address: &str, port: u64) -> Option<String> {
         let url = format!("http://{address}:{port}/");
         let output = Command::new("curl").args(["--silent", "--fail", "--max-time", "2", &url]).output().expect("curl starts");
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())

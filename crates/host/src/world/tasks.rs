@@ -1,5 +1,4 @@
 //! Tasks on tokio.
-#![expect(clippy::disallowed_methods, reason = "this is where the world's tasks meet tokio's")]
 
 use daruma_world::{Task, Tasks};
 use futures::FutureExt;

@@ -13,15 +13,12 @@ pub fn expand(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
             output.push('$');
             rest = after;
         } else if let Some(inner) = rest.strip_prefix('(') {
-            match inner.split_once(')') {
-                Some((name, after)) => {
-                    output.push_str(&value(name).unwrap_or_else(|| format!("$({name})")));
-                    rest = after;
-                }
-                None => {
-                    output.push_str("$(");
-                    rest = inner;
-                }
+            if let Some((name, after)) = inner.split_once(')') {
+                output.push_str(&value(name).unwrap_or_else(|| format!("$({name})")));
+                rest = after;
+            } else {
+                output.push_str("$(");
+                rest = inner;
             }
         } else {
             output.push('$');

@@ -89,14 +89,12 @@ pub fn resource(pod: &Pod, own: &Spec, selector: &ResourceFieldSelector, context
         ("limits", "ephemeral-storage") => Quantity::bytes(context.ephemeral_bytes),
         _ => Quantity::ZERO,
     };
-    let divisor = selector.divisor.as_ref().map(Quantity::from_raw).filter(|divisor| !divisor.is_zero()).unwrap_or(Quantity::units(1));
+    let divisor =
+        selector.divisor.as_ref().map(Quantity::from_raw).filter(|divisor| !divisor.is_zero()).unwrap_or(Quantity::units(1));
     let value = own.unwrap_or(whole);
     // Rounded up; CPU is counted in thousandths.
-    let (dividend, divisor) = if resource == "cpu" {
-        (value.milli_value(), divisor.milli_value())
-    } else {
-        (value.value(), divisor.value())
-    };
+    let (dividend, divisor) =
+        if resource == "cpu" { (value.milli_value(), divisor.milli_value()) } else { (value.value(), divisor.value()) };
     Ok((dividend + divisor - 1).div_euclid(divisor.max(1)).to_string())
 }
 

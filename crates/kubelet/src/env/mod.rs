@@ -29,7 +29,9 @@ pub async fn make(
     let namespace = pod.namespace();
     for source in spec.env_from.iter().flatten() {
         let prefix = source.prefix.clone().unwrap_or_default();
-        let mut add = |data: BTreeMap<String, String>| result.extend(data.into_iter().map(|(key, value)| (format!("{prefix}{key}"), value)));
+        let mut add = |data: BTreeMap<String, String>| {
+            result.extend(data.into_iter().map(|(key, value)| (format!("{prefix}{key}"), value)));
+        };
         if let Some(reference) = &source.config_map_ref {
             add(objects.config_map_texts(namespace, &reference.name, reference.optional == Some(true)).await?);
         } else if let Some(reference) = &source.secret_ref {

@@ -25,7 +25,13 @@ impl Services {
     ///
     /// # Errors
     /// The services could not be read yet.
-    pub async fn variables(&self, client: &Client, namespace: &str, links: bool, may_wait: bool) -> Result<BTreeMap<String, String>, String> {
+    pub async fn variables(
+        &self,
+        client: &Client,
+        namespace: &str,
+        links: bool,
+        may_wait: bool,
+    ) -> Result<BTreeMap<String, String>, String> {
         let informer = {
             let mut informer = self.informer.lock().expect("no panic while held");
             informer

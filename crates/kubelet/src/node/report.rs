@@ -92,8 +92,10 @@ async fn register(shared: &Shared) -> Result<(), ClientError> {
     };
     let wanted = labels(&shared.facts, &shared.config);
     let have = found.metadata.labels.clone().unwrap_or_default();
-    let missing: std::collections::BTreeMap<_, _> = wanted.into_iter().filter(|(key, value)| have.get(key) != Some(value)).collect();
-    let found = if missing.is_empty() { found } else { api.patch(name, &Patch::Merge(json!({"metadata": {"labels": missing}}))).await? };
+    let missing: std::collections::BTreeMap<_, _> =
+        wanted.into_iter().filter(|(key, value)| have.get(key) != Some(value)).collect();
+    let found =
+        if missing.is_empty() { found } else { api.patch(name, &Patch::Merge(json!({"metadata": {"labels": missing}}))).await? };
     *shared.node.lock().expect("no panic while held") = Some(Arc::new(found));
     Ok(())
 }
@@ -108,12 +110,9 @@ fn tell(shared: &Shared, events: Vec<&'static str>) {
 async fn report(shared: &Shared, due: bool) -> Result<bool, ClientError> {
     let api = shared.client.cluster::<Node>();
     // Read anew each time: others write conditions and taints, and the object may be gone.
-    let node = match api.find(&shared.config.node_name).await? {
-        Some(node) => node,
-        None => {
-            register(shared).await?;
-            return Ok(true);
-        }
+    let Some(node) = api.find(&shared.config.node_name).await? else {
+        register(shared).await?;
+        return Ok(true);
     };
     let old = node.status.clone().unwrap_or_default();
     let new = compute(shared, &old).await;

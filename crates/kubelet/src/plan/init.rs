@@ -18,7 +18,8 @@ pub(super) fn plan(pod: &Pod, view: &PodView, probed: &Probed, actions: &mut Pod
     }
     // A container that is made or runs shows that initialization happened; an ended one may be of an earlier sandbox.
     let mut initialized = spec.containers.iter().any(|container| {
-        view.latest(&container.name).is_some_and(|seen| matches!(seen.state, ContainerState::Created | ContainerState::Running { .. }))
+        view.latest(&container.name)
+            .is_some_and(|seen| matches!(seen.state, ContainerState::Created | ContainerState::Running { .. }))
     });
     let mut passed = initialized;
     // From the last to the first: records of finished ones may be gone.

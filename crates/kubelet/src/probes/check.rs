@@ -80,10 +80,8 @@ pub(super) async fn check(
             user_agent: "kube-probe/1.36".into(),
         };
         let url = url(&target);
-        return Ok(match world.timeout(limit, http_get(world, &target)).await {
-            Err(_) => {
-                Err(format!("Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"))
-            }
+        return Ok(match world.timeout(limit, Box::pin(http_get(world, &target))).await {
+            Err(_) => Err(format!("Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)")),
             Ok(Err(error)) => Err(format!("Get {url:?}: {error}")),
             Ok(Ok((status, _))) if (200..400).contains(&status) => Ok(()),
             Ok(Ok((status, _))) => Err(format!("HTTP probe failed with statuscode: {status}")),
@@ -158,9 +156,13 @@ where
         request = request.header(name, value);
     }
     let request = request.header("Connection", "close").body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let answer = async {
-        let response = sender.send_request(request).await.map_err(|error| if error.is_incomplete_message() { "EOF".to_owned() } else { error.to_string() })?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| if error.is_incomplete_message() { "EOF".to_owned() } else { error.to_string() })?;
         let status = response.status().as_u16();
         // A longer body is cut off; only the status counts.
         let body = Limited::new(response.into_body(), BODY_BYTES).collect().await;

@@ -106,7 +106,8 @@ fn set(shared: &Arc<Shared>, cell: &Arc<PodCell>, container_id: &str, kind: Kind
     {
         let mut state = cell.lock();
         // A view of a container that is gone is cleaned with it.
-        let known: std::collections::BTreeSet<String> = state.view.containers.iter().map(|container| container.id.clone()).collect();
+        let known: std::collections::BTreeSet<String> =
+            state.view.containers.iter().map(|container| container.id.clone()).collect();
         let map = match kind {
             Kind::Startup => &mut state.probed.startup,
             Kind::Liveness => &mut state.probed.liveness,

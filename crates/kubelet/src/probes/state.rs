@@ -114,7 +114,7 @@ impl ProbeState {
         let delay = Duration::from_secs(probe.initial_delay_seconds.unwrap_or_default().max(0) as u64);
         let age = between(started_at, now);
         if age < delay {
-            return Step::Wait(Some(delay - age));
+            return Step::Wait(Some(delay.saturating_sub(age)));
         }
         // Startup probes end with the start; the others begin with it.
         if started == (self.kind == Kind::Startup) {

@@ -97,15 +97,16 @@ impl Access {
         if let Some(certificate) = &asked.certificate {
             return Ok(identity(&certificate.0).map(|(name, groups)| User { name, groups: authenticated(groups) }));
         }
-        let Some(token) = asked.authorization.strip_prefix("Bearer ").map(str::trim).filter(|token| !token.is_empty()) else { return Ok(None) };
+        let Some(token) = asked.authorization.strip_prefix("Bearer ").map(str::trim).filter(|token| !token.is_empty()) else {
+            return Ok(None);
+        };
         let now = shared.world.monotonic();
         if let Some((user, until)) = self.tokens.lock().expect("no panic while held").get(token)
             && *until > now
         {
             return Ok(Some(user.clone()));
         }
-        let review =
-            TokenReview { spec: TokenReviewSpec { token: token.to_owned(), audiences: None }, ..TokenReview::default() };
+        let review = TokenReview { spec: TokenReviewSpec { token: token.to_owned(), audiences: None }, ..TokenReview::default() };
         let answer = shared.client.cluster::<TokenReview>().create(&review).await.map_err(|error| error.to_string())?;
         let status = answer.status.unwrap_or_default();
         if status.authenticated != Some(true) {

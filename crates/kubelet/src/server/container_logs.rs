@@ -32,23 +32,26 @@ pub(super) async fn answer(shared: &Arc<Shared>, namespace: &str, pod: &str, con
     let mut own = view.containers.iter().filter(|seen| seen.config.name == container);
     let previous = query.is_true("previous");
     let found: Option<&Container> = if previous {
-        // The newest that ended, where the present one runs; else the one before it.
+        // One that waits to be started again has its newest run behind it, any other the one before.
         let newest = own.next();
-        own.next().or(newest.filter(|_| false))
+        let waits = cell.lock().waiting.contains_key(container);
+        if waits && newest.is_some_and(|seen| !is_running(seen)) { newest } else { own.next() }
     } else {
         own.find(|seen| !matches!(seen.state, ContainerState::Created))
     };
     let Some(found) = found else {
         if previous {
-            return text(StatusCode::BAD_REQUEST, format!("previous terminated container {container:?} in pod {pod:?} not found"));
+            return text(
+                StatusCode::BAD_REQUEST,
+                format!("previous terminated container {container:?} in pod {pod:?} not found"),
+            );
         }
         let waiting = cell.lock().waiting.get(container).cloned();
-        let why = match waiting {
-            Some((reason, message)) if reason == "ErrImagePull" || reason == "ImagePullBackOff" => {
-                let _ = message;
+        let why = match waiting.map(|(reason, _)| reason) {
+            Some(reason) if reason == "ErrImagePull" || reason == "ImagePullBackOff" => {
                 "trying and failing to pull image".to_owned()
             }
-            Some((reason, _)) => reason,
+            Some(reason) => reason,
             None => "ContainerCreating".to_owned(),
         };
         return text(StatusCode::BAD_REQUEST, format!("container {container:?} in pod {pod:?} is waiting to start: {why}"));

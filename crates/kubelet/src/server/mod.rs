@@ -49,7 +49,9 @@ pub async fn handle(shared: Arc<Shared>, access: Arc<Access>, request: Request<B
         ["attach", namespace, pod, container] | ["attach", namespace, pod, _, container] => {
             streams::command(&shared, namespace, pod, container, request, true).await
         }
-        ["portForward", namespace, pod] | ["portForward", namespace, pod, _] => streams::port_forward(&shared, namespace, pod, request).await,
+        ["portForward", namespace, pod] | ["portForward", namespace, pod, _] => {
+            streams::port_forward(&shared, namespace, pod, request).await
+        }
         ["healthz" | "pods" | "runningpods" | "configz" | "containerLogs" | "stats" | "metrics", ..] if !is_get => {
             text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed")
         }

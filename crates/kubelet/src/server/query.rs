@@ -37,7 +37,8 @@ fn decode(text: &str) -> String {
         match first {
             b'+' => bytes.push(b' '),
             b'%' => {
-                let hex = rest.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+                let hex =
+                    rest.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
                 match hex {
                     Some(byte) => {
                         bytes.push(byte);

@@ -63,7 +63,11 @@ pub(super) async fn command(
     let command = query.all("command");
     let runtime = shared.runtime.clone();
     let start = async move {
-        let result = if attach { runtime.attach(&id, stdin, tty).await } else { runtime.exec(&id, ExecConfig { command, tty, stdin }).await };
+        let result = if attach {
+            runtime.attach(&id, stdin, tty).await
+        } else {
+            runtime.exec(&id, ExecConfig { command, tty, stdin }).await
+        };
         match result {
             Ok(mut session) => {
                 if !stdin {

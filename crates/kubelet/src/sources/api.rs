@@ -26,7 +26,7 @@ pub async fn watch(shared: Arc<Shared>) {
     mirror::look(&shared);
     // What runs and is wanted by nobody ends.
     gc::remove_orphans(&shared, Source::Api).await;
-    futures::future::pending().await
+    futures::future::pending::<()>().await;
 }
 
 fn handle(shared: &Arc<Shared>, delta: &Delta<Pod>) {
@@ -40,7 +40,8 @@ fn handle(shared: &Arc<Shared>, delta: &Delta<Pod>) {
                 Some(cell) => {
                     let respecified = {
                         let mut state = cell.lock();
-                        let respecified = state.pod.spec != pod.spec || state.pod.metadata.annotations != pod.metadata.annotations
+                        let respecified = state.pod.spec != pod.spec
+                            || state.pod.metadata.annotations != pod.metadata.annotations
                             || state.pod.metadata.labels != pod.metadata.labels;
                         state.pod = pod.clone();
                         respecified

@@ -25,7 +25,8 @@ pub async fn run(shared: Arc<Shared>) {
     let mut known: BTreeMap<PathBuf, (Vec<u8>, Option<Arc<Pod>>)> = BTreeMap::new();
     loop {
         if let Some(files) = read(&shared, &directory).await {
-            let changed = files.len() != known.len() || files.iter().any(|(path, content)| known.get(path).is_none_or(|(old, _)| old != content));
+            let changed = files.len() != known.len()
+                || files.iter().any(|(path, content)| known.get(path).is_none_or(|(old, _)| old != content));
             if changed {
                 known = files.into_iter().map(|(path, content)| parse(&shared, path, content, &known)).collect();
                 apply(&shared, known.values().filter_map(|(_, pod)| pod.clone()).collect());

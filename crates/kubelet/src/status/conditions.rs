@@ -7,8 +7,15 @@ use daruma_api::core::v1::{ContainerStatus, Pod, PodCondition, PodSpec};
 use crate::plan::is_sidecar;
 
 /// Conditions that only the kubelet writes (kubernetes pkg/kubelet/types/pod_status.go).
-pub(super) const OWNED: &[&str] =
-    &["PodScheduled", "Ready", "Initialized", "ContainersReady", "PodResizeInProgress", "PodResizePending", "PodReadyToStartContainers"];
+pub(super) const OWNED: &[&str] = &[
+    "PodScheduled",
+    "Ready",
+    "Initialized",
+    "ContainersReady",
+    "PodResizeInProgress",
+    "PodResizePending",
+    "PodReadyToStartContainers",
+];
 
 fn condition(pod: &Pod, kind: &str, status: bool) -> PodCondition {
     PodCondition {

@@ -3,8 +3,8 @@
 //! Source: kubernetes pkg/kubelet/kubelet_pods.go (convertToAPIContainerStatuses).
 
 use daruma_api::core::v1::{
-    Container as Spec, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod,
-    ResourceRequirements, VolumeMountStatus,
+    Container as Spec, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    Pod, ResourceRequirements, VolumeMountStatus,
 };
 use daruma_api::metav1::Time;
 use daruma_world::containers::{Container, ContainerState as Seen};
@@ -17,7 +17,10 @@ use crate::view::{exit_code, is_running};
 /// Statuses of `specs` in their order; `old` are those known before.
 pub(super) fn statuses(inputs: &Inputs<'_>, specs: &[Spec], old: &[ContainerStatus], are_init: bool) -> Vec<ContainerStatus> {
     let has_init = inputs.pod.spec.as_ref().is_some_and(|spec| spec.init_containers.iter().flatten().next().is_some());
-    specs.iter().map(|spec| status(inputs, spec, old.iter().find(|status| status.name == spec.name), are_init, has_init)).collect()
+    specs
+        .iter()
+        .map(|spec| status(inputs, spec, old.iter().find(|status| status.name == spec.name), are_init, has_init))
+        .collect()
 }
 
 fn status(inputs: &Inputs<'_>, spec: &Spec, old: Option<&ContainerStatus>, is_init: bool, has_init: bool) -> ContainerStatus {
@@ -69,7 +72,9 @@ fn unseen(pod: &Pod, spec: &Spec, old: Option<&ContainerStatus>, has_init: bool)
         let ended = ContainerStateTerminated {
             exit_code: 137,
             reason: Some("ContainerStatusUnknown".into()),
-            message: Some("The container could not be located when the pod was deleted.  The container used to be Running".into()),
+            message: Some(
+                "The container could not be located when the pod was deleted.  The container used to be Running".into(),
+            ),
             ..ContainerStateTerminated::default()
         };
         status.last_state = Some(ContainerState { terminated: Some(ended), ..ContainerState::default() });

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 
 /// The patch document, or `None` where nothing that the kubelet owns differs.
 pub fn status_patch(uid: &str, old: &PodStatus, new: &PodStatus) -> Option<Value> {
-    let (Ok(Value::Object(mut before)), Ok(Value::Object(mut after))) = (serde_json::to_value(old), serde_json::to_value(new)) else {
+    let (Ok(Value::Object(mut before)), Ok(Value::Object(mut after))) = (serde_json::to_value(old), serde_json::to_value(new))
+    else {
         return None;
     };
     let mut status = Map::new();
@@ -27,7 +28,9 @@ pub fn status_patch(uid: &str, old: &PodStatus, new: &PodStatus) -> Option<Value
         }
     }
     // Not the kubelet's.
-    for field in ["resourceClaimStatuses", "extendedResourceClaimStatus", "nodeAllocatableResourceClaimStatuses", "nominatedNodeName"] {
+    for field in
+        ["resourceClaimStatuses", "extendedResourceClaimStatus", "nodeAllocatableResourceClaimStatuses", "nominatedNodeName"]
+    {
         before.remove(field);
         after.remove(field);
     }

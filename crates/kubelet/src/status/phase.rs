@@ -23,14 +23,22 @@ fn count<'a>(statuses: &'a [ContainerStatus], name: &str) -> Counted<'a> {
     match &status.state {
         Some(ContainerState { running: Some(_), .. }) => Counted::Running(status),
         Some(ContainerState { terminated: Some(ended), .. }) => Counted::Terminated(ended),
-        Some(ContainerState { waiting: Some(_), .. }) => terminated(&status.last_state).map_or(Counted::Waiting, Counted::WaitingAfter),
+        Some(ContainerState { waiting: Some(_), .. }) => {
+            terminated(&status.last_state).map_or(Counted::Waiting, Counted::WaitingAfter)
+        }
         _ => Counted::Unknown,
     }
 }
 
 /// The phase that follows from container statuses. `terminal`: the pod will not run again.
 /// `initialized`: one of its containers was started in the present sandbox.
-pub(super) fn phase(spec: &PodSpec, statuses: &[ContainerStatus], terminal: bool, is_static: bool, initialized: bool) -> &'static str {
+pub(super) fn phase(
+    spec: &PodSpec,
+    statuses: &[ContainerStatus],
+    terminal: bool,
+    is_static: bool,
+    initialized: bool,
+) -> &'static str {
     let (mut pending_init, mut pending_sidecars, mut failed_init) = (false, false, false);
     let (mut unknown, mut running, mut waiting) = (0, 0, 0);
     let (mut stopped, mut final_stops, mut succeeded) = (0, 0, 0);

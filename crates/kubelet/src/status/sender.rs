@@ -91,7 +91,8 @@ async fn send(shared: &Shared, cell: &PodCell) -> Result<(), ClientError> {
 
 /// Takes over what the API answered, unless the watch was faster.
 fn keep(cell: &PodCell, updated: Pod) {
-    let version = |pod: &Pod| pod.metadata.resource_version.as_deref().and_then(|version| version.parse::<u64>().ok()).unwrap_or_default();
+    let version =
+        |pod: &Pod| pod.metadata.resource_version.as_deref().and_then(|version| version.parse::<u64>().ok()).unwrap_or_default();
     let mut state = cell.lock();
     let slot = if cell.is_static() {
         let Some(mirror) = &mut state.mirror else { return };

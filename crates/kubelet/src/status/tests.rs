@@ -66,9 +66,19 @@ fn phases() {
     check(ONE, &[Seen::Sandbox(true), exited("a", 1), running("a")], &[], "Running a=running*1+ PIRCP");
     // A reset: the sandbox is gone, so is the address.
     check(ONE, &[Seen::Sandbox(false), exited("a", 255)], &[], "Running a=Error/255*0 IP");
-    check("restartPolicy: Never, containers: [{name: a}]", &[Seen::Sandbox(true), exited("a", 0)], &[], "Succeeded a=Completed/0*0 PIP");
+    check(
+        "restartPolicy: Never, containers: [{name: a}]",
+        &[Seen::Sandbox(true), exited("a", 0)],
+        &[],
+        "Succeeded a=Completed/0*0 PIP",
+    );
     check("restartPolicy: Never, containers: [{name: a}]", &[Seen::Sandbox(true), exited("a", 3)], &[], "Failed a=Error/3*0 PIP");
-    check("restartPolicy: OnFailure, containers: [{name: a}]", &[Seen::Sandbox(true), exited("a", 3)], &[], "Running a=Error/3*0 PIP");
+    check(
+        "restartPolicy: OnFailure, containers: [{name: a}]",
+        &[Seen::Sandbox(true), exited("a", 3)],
+        &[],
+        "Running a=Error/3*0 PIP",
+    );
 }
 
 #[test]

@@ -113,3 +113,32 @@ async fn show_names(world: &World, directory: &Path, payload: &Payload) -> io::R
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_all_at_once() {
+        daruma_sim::run(1, |world| async move {
+            let directory = Path::new("/v");
+            let payload = |files: &[(&str, &str)]| -> Payload {
+                let file = |text: &str| File { content: text.as_bytes().to_vec(), mode: 0o644 };
+                files.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect()
+            };
+            write(&world, directory, payload(&[("a", "1"), ("d/b", "2")]), None).await.expect("written");
+            let first = world.disk.read_link(&directory.join(DATA)).await.expect("a link");
+            assert_eq!(world.disk.read(&directory.join(&first).join("d/b")).await.expect("there"), b"2");
+            assert_eq!(world.disk.read_link(&directory.join("d")).await.expect("a link"), Path::new("..data/d"));
+            write(&world, directory, payload(&[("a", "1"), ("d/b", "2")]), None).await.expect("written");
+            assert_eq!(world.disk.read_link(&directory.join(DATA)).await.expect("a link"), first, "nothing changed");
+            write(&world, directory, payload(&[("a", "3")]), None).await.expect("written");
+            let second = world.disk.read_link(&directory.join(DATA)).await.expect("a link");
+            assert_ne!(second, first);
+            assert!(world.disk.metadata(&directory.join("d")).await.is_err());
+            let names: Vec<String> =
+                world.disk.read_dir(directory).await.expect("listed").into_iter().map(|(name, _)| name).collect();
+            assert_eq!(names.len(), 3, "{names:?}");
+        });
+    }
+}

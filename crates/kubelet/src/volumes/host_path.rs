@@ -26,13 +26,45 @@ pub(super) async fn check(world: &World, source: &HostPathVolumeSource) -> Resul
             world.disk.write(path, Vec::new(), options).await.map_err(|error| format!("cannot create {}: {error}", source.path))
         }
         // Without a type the engine makes a directory.
-        ("", None) => world.disk.create_dir_all(path, 0o755).await.map_err(|error| format!("cannot create {}: {error}", source.path)),
+        ("", None) => {
+            world.disk.create_dir_all(path, 0o755).await.map_err(|error| format!("cannot create {}: {error}", source.path))
+        }
         ("", Some(_)) => Ok(()),
-        ("Directory" | "DirectoryOrCreate", found) => if found == Some(EntryKind::Directory) { Ok(()) } else { wrong("directory") },
-        ("File" | "FileOrCreate", found) => if found == Some(EntryKind::File) { Ok(()) } else { wrong("file") },
-        ("Socket", found) => if found == Some(EntryKind::Other) { Ok(()) } else { wrong("socket file") },
-        ("CharDevice", found) => if found == Some(EntryKind::Other) { Ok(()) } else { wrong("character device") },
-        ("BlockDevice", found) => if found == Some(EntryKind::Other) { Ok(()) } else { wrong("block device") },
+        ("Directory" | "DirectoryOrCreate", found) => {
+            if found == Some(EntryKind::Directory) {
+                Ok(())
+            } else {
+                wrong("directory")
+            }
+        }
+        ("File" | "FileOrCreate", found) => {
+            if found == Some(EntryKind::File) {
+                Ok(())
+            } else {
+                wrong("file")
+            }
+        }
+        ("Socket", found) => {
+            if found == Some(EntryKind::Other) {
+                Ok(())
+            } else {
+                wrong("socket file")
+            }
+        }
+        ("CharDevice", found) => {
+            if found == Some(EntryKind::Other) {
+                Ok(())
+            } else {
+                wrong("character device")
+            }
+        }
+        ("BlockDevice", found) => {
+            if found == Some(EntryKind::Other) {
+                Ok(())
+            } else {
+                wrong("block device")
+            }
+        }
         (other, _) => Err(format!("unknown hostPath type {other:?}")),
     }
 }

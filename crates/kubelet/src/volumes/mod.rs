@@ -88,7 +88,9 @@ async fn mount(
     let path = directory(plugin);
     let content = payload::collect(shared, cell, pod, volume, context).await?;
     let group = fs_group(pod);
-    atomic::write(&shared.world, &path, content, group).await.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    atomic::write(&shared.world, &path, content, group)
+        .await
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     Ok(MountedVolume { path, read_only: true, written_by_pods: false })
 }
 
@@ -178,7 +180,9 @@ pub async fn sub_path(shared: &Shared, volume: &MountedVolume, sub_path: &str) -
         }
     }
     if disk.metadata(&full).await.is_err() {
-        disk.create_dir_all(&full, 0o750).await.map_err(|error| format!("failed to create subPath directory for {sub_path:?}: {error}"))?;
+        disk.create_dir_all(&full, 0o750)
+            .await
+            .map_err(|error| format!("failed to create subPath directory for {sub_path:?}: {error}"))?;
     }
     Ok(full)
 }

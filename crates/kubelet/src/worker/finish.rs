@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use daruma_api::meta::ObjectExt;
+
 use super::look::{look, tell};
 use crate::cell::PodCell;
 use crate::probes::Probes;
 use crate::shared::Shared;
 use crate::start::is_gone;
-use crate::{kill, status, volumes};
+use crate::{kill, volumes};
 
 /// Between attempts to end what does not end.
 const RETRY: Duration = Duration::from_secs(2);
@@ -16,7 +18,10 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Ends all containers within the pod's grace, tells it, and takes the volumes down.
 pub(super) async fn end(shared: &Arc<Shared>, cell: &Arc<PodCell>, probes: &mut Probes) {
     probes.end_liveness();
-    let refused = !cell.lock().admitted && cell.lock().forced.is_some();
+    let refused = {
+        let state = cell.lock();
+        !state.admitted && state.forced.is_some()
+    };
     loop {
         let pod = cell.pod();
         let view = look(shared, cell).await;
@@ -51,9 +56,6 @@ pub(super) async fn end(shared: &Arc<Shared>, cell: &Arc<PodCell>, probes: &mut 
     }
     shared.tokens.forget(&cell.uid);
     cell.lock().finished = true;
-    if !refused && status::is_terminal(cell.lock().status.as_ref().and_then(|status| status.phase.as_deref())) {
-        tracing::debug!(uid = cell.uid, "a pod has finished");
-    }
     // The sender tells the API of the end, and that the object can go.
     cell.status_changed();
 }
@@ -84,7 +86,6 @@ pub(super) async fn remove(shared: &Shared, cell: &PodCell) {
         }
     }
     let pod = cell.pod();
-    use daruma_api::meta::ObjectExt as _;
     let logs = shared.config.pod_log_dir(pod.namespace(), pod.name(), &cell.uid);
     if let Err(error) = shared.world.disk.remove_dir_all(&logs).await {
         tracing::debug!(uid = cell.uid, %error, "cannot remove a pod's logs");

@@ -42,7 +42,8 @@ async fn read_messages(shared: &Shared, cell: &PodCell, view: &PodView) {
         if let Some(file) = container.config.annotations.get(keys::MESSAGE_FILE) {
             text = shared.world.disk.read_at(std::path::Path::new(file), 0, MESSAGE_BYTES).await.unwrap_or_default();
         }
-        let fall_back = container.config.annotations.get(keys::MESSAGE_POLICY).is_some_and(|policy| policy == "FallbackToLogsOnError");
+        let fall_back =
+            container.config.annotations.get(keys::MESSAGE_POLICY).is_some_and(|policy| policy == "FallbackToLogsOnError");
         if text.is_empty() && exit_code != 0 && fall_back {
             text = logs::tail(&*shared.world.disk, &container.log_path, LOG_LINES, LOG_BYTES).await;
         }

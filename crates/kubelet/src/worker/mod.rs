@@ -72,7 +72,11 @@ async fn wait(shared: &Shared, cell: &PodCell, longest: Duration) {
             () = cell.woken() => {}
             () = &mut pause => return,
         }
-        if std::mem::take(&mut cell.lock().look_wanted) || cell.is_ending() {
+        let wanted = {
+            let state = cell.lock();
+            state.look_wanted || state.grace_seconds.is_some()
+        };
+        if wanted {
             return;
         }
         match shared.look(&cell.uid).await {
@@ -91,10 +95,14 @@ async fn wait_for_name(shared: &Shared, cell: &PodCell) {
         let pod = cell.pod();
         let taken = shared.pods.list().iter().any(|other| {
             let state = other.lock();
-            other.uid != cell.uid && other.is_static() && state.pod.name() == pod.name() && state.pod.namespace() == pod.namespace() && {
-                // Of two that wait for each other the one seen first goes.
-                state.grace_seconds.is_some() || state.admitted
-            }
+            other.uid != cell.uid
+                && other.is_static()
+                && state.pod.name() == pod.name()
+                && state.pod.namespace() == pod.namespace()
+                && {
+                    // Of two that wait for each other the one seen first goes.
+                    state.grace_seconds.is_some() || state.admitted
+                }
         });
         if !taken {
             return;

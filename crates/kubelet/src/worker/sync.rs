@@ -29,6 +29,8 @@ const TELL_FIRST: Duration = Duration::from_millis(200);
 
 /// Looks once and does what is due; gives the time of the next look where nothing happens before.
 pub(super) async fn sync(shared: &Arc<Shared>, cell: &Arc<PodCell>, probes: &mut Probes) -> Duration {
+    // Before anything is read: whatever changes from here on asks for another look.
+    cell.lock().look_wanted = false;
     let pod = cell.pod();
     let Some(spec) = &pod.spec else { return shared.config.sync_frequency };
     let view = look(shared, cell).await;
@@ -61,9 +63,8 @@ pub(super) async fn sync(shared: &Arc<Shared>, cell: &Arc<PodCell>, probes: &mut
             return AFTER_MOUNT_FAILURE;
         }
     };
-    cell.lock().look_wanted = false;
     let actions = plan::plan(&pod, &view, &cell.lock().probed.clone());
-    if actions.kill_pod && view.running().next().is_some() | view.sandboxes.iter().any(|sandbox| sandbox.ready) {
+    if actions.kill_pod && !view.is_dead() {
         let grace = spec.termination_grace_period_seconds.unwrap_or(30);
         announce_new_sandbox(shared, &pod, &actions);
         if !kill::pod(shared, cell, &pod, &view, grace).await {
@@ -243,11 +244,18 @@ fn crash_loop(shared: &Shared, cell: &PodCell, pod: &Pod, container: &Spec) -> O
     drop(restarts);
     let place = format!("{} in pod {}", container.name, pod_text(pod));
     // One event a wait, not one a look.
-    let told = cell.lock().waiting.get(&container.name).is_some_and(|(reason, message)| {
-        reason == "CrashLoopBackOff" && message.starts_with(&format!("back-off {wait} "))
-    });
+    let told = cell
+        .lock()
+        .waiting
+        .get(&container.name)
+        .is_some_and(|(reason, message)| reason == "CrashLoopBackOff" && message.starts_with(&format!("back-off {wait} ")));
     if !told {
-        shared.recorder.container_warning(pod, &container.name, "BackOff", format!("Back-off restarting failed container {place}"));
+        shared.recorder.container_warning(
+            pod,
+            &container.name,
+            "BackOff",
+            format!("Back-off restarting failed container {place}"),
+        );
     }
     let message = format!("back-off {wait} restarting failed container={} pod={}", container.name, pod_text(pod));
     Some(StartError::new("CrashLoopBackOff", message).retry_after(rest))

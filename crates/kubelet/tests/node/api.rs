@@ -159,7 +159,10 @@ impl Api {
         };
         if *method == Method::POST {
             let mut object: Value = serde_json::from_slice(body).expect("JSON");
-            if self.get(&path.resource, &format!("{namespaced}{}", object["metadata"]["name"].as_str().unwrap_or_default())).is_some() {
+            if self
+                .get(&path.resource, &format!("{namespaced}{}", object["metadata"]["name"].as_str().unwrap_or_default()))
+                .is_some()
+            {
                 return failure(409, "AlreadyExists");
             }
             if !path.namespace.is_empty() {
@@ -173,12 +176,18 @@ impl Api {
             if query.contains("watch=true") {
                 let (sender, receiver) = mpsc::unbounded_channel();
                 self.0.lock().expect("no panic").watchers.push((path.resource, sender));
-                let chunks = futures::stream::unfold(receiver, |mut receiver| async move { Some((Ok(receiver.recv().await?), receiver)) });
+                let chunks =
+                    futures::stream::unfold(receiver, |mut receiver| async move { Some((Ok(receiver.recv().await?), receiver)) });
                 return Response::new(stream_body(chunks));
             }
             let state = self.0.lock().expect("no panic");
             let prefix = format!("{}/{namespaced}", path.resource);
-            let items: Vec<Value> = state.objects.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)).map(|(_, v)| v.clone()).collect();
+            let items: Vec<Value> = state
+                .objects
+                .range(prefix.clone()..)
+                .take_while(|(key, _)| key.starts_with(&prefix))
+                .map(|(_, v)| v.clone())
+                .collect();
             return reply(200, &json!({"metadata": {"resourceVersion": state.version.to_string()}, "items": items}));
         }
         let Some(mut object) = found else { return failure(404, "NotFound") };

@@ -9,9 +9,9 @@ use api::Api;
 use daruma_client::{Client, RateLimit};
 use daruma_kubelet::{Kubelet, KubeletConfig};
 use daruma_sim::containers::{Behaviour, SimRuntime};
-use daruma_world::{Task, Tasks, World};
 use daruma_world::disk::WriteOptions;
 use daruma_world::hardware::{Facts, Hardware, Load};
+use daruma_world::{Task, Tasks, World};
 use futures::future::{AbortHandle, BoxFuture, abortable};
 use serde_json::json;
 
@@ -55,9 +55,12 @@ impl Tasks for Process {
     fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) -> Task {
         let (future, handle) = abortable(future);
         self.handles.lock().expect("no panic").push(handle.clone());
-        self.tasks.spawn(name, Box::pin(async move {
-            let _aborted = future.await;
-        }));
+        self.tasks.spawn(
+            name,
+            Box::pin(async move {
+                let _aborted = future.await;
+            }),
+        );
         Task::new(move || handle.abort())
     }
     fn blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
@@ -109,12 +112,19 @@ fn a_pod_from_its_start_to_its_end() {
         let history = node.api.history();
         assert_eq!(history.last().map(String::as_str), Some("1/1 running 0 10.244.1.2 Running"), "{history:?}");
         let seen = node.api.get("nodes", "w").expect("registered");
-        assert_eq!(seen["status"]["conditions"].as_array().and_then(|list| list.last()).map(|ready| ready["status"].clone()), Some("True".into()));
+        assert_eq!(
+            seen["status"]["conditions"].as_array().and_then(|list| list.last()).map(|ready| ready["status"].clone()),
+            Some("True".into())
+        );
         assert!(node.api.get("leases", "kube-node-lease/w").is_some());
 
         node.runtime.exit("a", 1);
         node.sleep(300).await;
-        assert_eq!(node.api.history().last().map(String::as_str), Some("1/1 running 1 10.244.1.2 Running"), "the first restart comes at once");
+        assert_eq!(
+            node.api.history().last().map(String::as_str),
+            Some("1/1 running 1 10.244.1.2 Running"),
+            "the first restart comes at once"
+        );
         node.runtime.exit("a", 1);
         node.sleep(300).await;
         assert_eq!(node.api.history().last().map(String::as_str), Some("0/1 CrashLoopBackOff 1 10.244.1.2 Running"));
@@ -174,7 +184,8 @@ fn static_pods_need_no_api() {
     daruma_sim::run(4, |world| async move {
         let node = Node::new(&world);
         node.api.set_down(true);
-        let text = b"{metadata: {name: s, namespace: kube-system}, spec: {hostNetwork: true, containers: [{name: a, image: web}]}}";
+        let text =
+            b"{metadata: {name: s, namespace: kube-system}, spec: {hostNetwork: true, containers: [{name: a, image: web}]}}";
         let directory = std::path::Path::new("/etc/kubernetes/manifests");
         world.disk.create_dir_all(directory, 0o755).await.expect("made");
         let file = directory.join("s.yaml");

@@ -119,14 +119,8 @@ impl Plugin for InterPodAffinity {
 
     fn prepare<'a>(&self, pod: &'a PodInfo, cluster: &'a Cluster<'a>) -> Option<Box<dyn Prepared + 'a>> {
         let terms = Terms::of(pod);
-        let mut prepared = ForPod {
-            pod,
-            terms,
-            repelled: Pairs::new(),
-            near: Pairs::new(),
-            far: Pairs::new(),
-            wishes: Pairs::new(),
-        };
+        let mut prepared =
+            ForPod { pod, terms, repelled: Pairs::new(), near: Pairs::new(), far: Pairs::new(), wishes: Pairs::new() };
         for node in cluster.cache.nodes() {
             let concerned = if pod.has_pod_affinity { &node.pods } else { &node.pods_with_affinity };
             for existing in concerned.values() {

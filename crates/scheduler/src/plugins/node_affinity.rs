@@ -22,7 +22,7 @@ impl Plugin for NodeAffinity {
     fn prepare<'a>(&self, pod: &'a PodInfo, _: &'a Cluster<'a>) -> Option<Box<dyn Prepared + 'a>> {
         let spec = pod.spec();
         let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-        if affinity.is_none() && spec.node_selector.as_ref().is_none_or(|selector| selector.is_empty()) {
+        if affinity.is_none() && spec.node_selector.as_ref().is_none_or(std::collections::BTreeMap::is_empty) {
             return None;
         }
         let preferred = affinity

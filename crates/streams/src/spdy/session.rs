@@ -223,3 +223,57 @@ impl Next {
         matches!(self, Self::End)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_echo() {
+        let (near, far) = tokio::io::duplex(1 << 12);
+        let (session, mut streams) = Session::new();
+        let serve = async move {
+            let mut stream = streams.recv().await.expect("a stream");
+            assert_eq!(stream.headers.get("port").map(String::as_str), Some("80"));
+            while let Some(data) = stream.incoming.recv().await {
+                stream.outgoing.send(&data).await;
+            }
+            stream.outgoing.finish().await;
+        };
+        let client = async move {
+            let (mut read, mut write) = tokio::io::split(far);
+            let mut out = BytesMut::new();
+            let mut headers = BytesMut::new();
+            write_headers(&mut headers, &BTreeMap::from([("Port".to_owned(), "80".to_owned())]), true);
+            Frame::SynStream { id: 1, fin: false, headers: headers.freeze() }.write(&mut out);
+            Frame::Ping(5).write(&mut out);
+            Frame::Data { id: 1, fin: false, data: Bytes::from(vec![b'x'; 100_000]) }.write(&mut out);
+            Frame::Data { id: 1, fin: true, data: Bytes::from_static(b"end") }.write(&mut out);
+            let send = async { write.write_all(&out).await.expect("open") };
+            let receive = async {
+                let (mut buffer, mut echoed, mut seen) = (BytesMut::new(), 0, Vec::new());
+                loop {
+                    while let Some(frame) = Frame::read(&mut buffer).expect("frames") {
+                        match frame {
+                            Frame::SynReply { id: 1, .. } => seen.push("reply"),
+                            Frame::Ping(5) => seen.push("pong"),
+                            Frame::Data { id: 1, fin, data } => {
+                                echoed += data.len();
+                                if fin {
+                                    assert_eq!(echoed, 100_003);
+                                    assert_eq!(seen, ["reply", "pong"]);
+                                    return;
+                                }
+                            }
+                            other => panic!("unexpected {other:?}"),
+                        }
+                    }
+                    assert!(read.read_buf(&mut buffer).await.expect("open") > 0, "it ended early");
+                }
+            };
+            tokio::join!(send, receive);
+        };
+        // The client's going ends the session.
+        tokio::join!(session.run(near), serve, client);
+    }
+}
