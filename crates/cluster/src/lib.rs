@@ -1,10 +1,9 @@
-//! What a cluster is made of and in which order it starts: certificates, kubeconfigs, static pods,
-//! add-ons, and the components as services on a given world.
+//! What a cluster is made of: certificates, kubeconfigs, static pods and add-ons.
 //!
-//! Read [`shape`] first, then [`boot`].
+//! Read [`shape`] first. Pure but for time and chance, which come from the world: what is made here is
+//! put onto machines, and sent to the API server, by others.
 
 pub mod addons;
-pub mod boot;
 pub mod kubeconfig;
 pub mod pki;
 pub mod shape;
