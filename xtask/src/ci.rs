@@ -5,12 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::tidy;
-use crate::tools;
-
-fn step(root: &Path, arguments: &[&str]) -> Result<()> {
-    tools::run(Command::new(env!("CARGO")).args(arguments).current_dir(root))
-}
+use crate::{tidy, tools};
 
 /// Formatting, rules, lints, build, tests: the quickest first.
 pub fn run(root: &Path) -> Result<()> {
@@ -22,18 +17,17 @@ pub fn run(root: &Path) -> Result<()> {
     let extra_path = tools::ensure(root)?;
     step(root, &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     // Tests run the optimised binary, so everything is built once, optimised.
-    step(root, &["build", "--release", "--workspace"])?;
+    let nextest = Command::new(env!("CARGO")).args(["nextest", "--version"]).output().is_ok_and(|it| it.status.success());
+    let runner: &[&str] = if nextest { &["nextest", "run"] } else { &["test"] };
     let mut tests = Command::new(env!("CARGO"));
-    if tools::on_path("cargo-nextest")
-        || Command::new(env!("CARGO")).args(["nextest", "--version"]).output().is_ok_and(|it| it.status.success())
-    {
-        tests.args(["nextest", "run", "--release", "--workspace"]);
-    } else {
-        tests.args(["test", "--release", "--workspace"]);
-    }
+    tests.args(runner).args(["--release", "--workspace"]);
     if let Some(directory) = extra_path {
         let path = std::env::var("PATH").unwrap_or_default();
         tests.env("PATH", format!("{}:{path}", directory.display()));
     }
     tools::run(tests.current_dir(root))
+}
+
+fn step(root: &Path, arguments: &[&str]) -> Result<()> {
+    tools::run(Command::new(env!("CARGO")).args(arguments).current_dir(root))
 }

@@ -37,6 +37,22 @@ fn the_story_of_one_bad_day() {
     day.top();
 }
 
+/// The same day with the defaults of a real cluster: 50 s, 300 s, and a boot of 5 s.
+#[test]
+#[ignore = "takes eight minutes: cargo nextest run --release --run-ignored only the_story_with_the_defaults"]
+fn the_story_with_the_defaults() {
+    if let Some(why) = harness::cannot_run() {
+        eprintln!("skipped: this host cannot run a cluster:\n{why}");
+        return;
+    }
+    let cluster = Cluster::up("long", &[]);
+    let day = Day { cluster, grace: 50 * SECOND, toleration: 300 * SECOND };
+    day.start();
+    day.hard_reset();
+    day.power_off_for_good();
+    day.rolling_restart();
+}
+
 struct Day {
     cluster: Cluster,
     grace: Duration,
