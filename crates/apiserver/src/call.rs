@@ -96,11 +96,8 @@ impl Call {
             } else {
                 format!("field label not supported: {field}")
             };
-            let names = resource.kind.names();
-            ApiError::bad_request(format!(
-                "Unable to find {:?} that match label selector {labels:?}, field selector {fields:?}: {why}",
-                format!("{}/{}, Resource={}", names.group, names.version, names.plural),
-            ))
+            // kubectl adds which resource and selectors it asked for.
+            ApiError::bad_request(why)
         })
     }
 }

@@ -12,6 +12,7 @@ mod names;
 pub mod openapi;
 pub mod patch;
 mod printing;
+pub mod protobuf;
 pub mod schema;
 mod selectors;
 mod verbs;

@@ -56,6 +56,8 @@ pub struct State {
     pub view: PodView,
     /// Volumes that are set up.
     pub mounted: BTreeSet<String>,
+    /// How often in a row volumes could not be set up.
+    pub mount_failures: u32,
     /// Everything has ended and is cleaned up.
     pub finished: bool,
     /// Something other than the runtime's events asked for a look.

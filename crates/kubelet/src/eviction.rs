@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daruma_api::core::v1::{Pod, PodCondition};
+use daruma_api::meta::ObjectExt;
 use daruma_api::metav1::Time;
 use daruma_api::quantity::Quantity;
 use daruma_api::resources::pod_requests;
@@ -78,7 +79,7 @@ pub async fn run(shared: Arc<Shared>) {
         let config = &shared.config;
         let memory_available =
             shared.hardware.load().await.ok().map(|load| shared.facts.memory_bytes.saturating_sub(load.memory_working_set_bytes));
-        let disk = shared.world.disk.usage(&config.root_dir).await.unwrap_or_default();
+        let mut disk = shared.world.disk.usage(&config.root_dir).await.unwrap_or_default();
         let memory_low = memory_available.is_some_and(|available| available < config.eviction_memory_available_bytes);
         let part = |free: u64, all: u64| free as f64 / all.max(1) as f64;
         let disk_known = disk.capacity_bytes > 0;
@@ -98,6 +99,11 @@ pub async fn run(shared: Arc<Shared>) {
             let available = Quantity::bytes(memory_available.unwrap_or_default() as i64);
             evict(&shared, "memory", &threshold.to_string(), &available.to_string()).await;
         } else if bytes_low {
+            // What the dead hold goes before the living do.
+            crate::gc::remove_dead(&shared).await;
+            disk = shared.world.disk.usage(&config.root_dir).await.unwrap_or(disk);
+        }
+        if !memory_low && bytes_low && part(disk.available_bytes, disk.capacity_bytes) < config.eviction_nodefs_available {
             let threshold = Quantity::bytes((disk.capacity_bytes as f64 * config.eviction_nodefs_available) as i64);
             evict(
                 &shared,
@@ -117,6 +123,7 @@ async fn evict(shared: &Arc<Shared>, resource: &str, threshold: &str, available:
     let mut candidates = Vec::new();
     let mut containers_of = std::collections::BTreeMap::new();
     for cell in shared.pods.list() {
+        let on_disk = if resource == "memory" { 0 } else { volumes_and_logs(shared, &cell).await };
         let state = cell.lock();
         if state.finished || state.grace_seconds.is_some() {
             continue;
@@ -135,7 +142,7 @@ async fn evict(shared: &Arc<Shared>, resource: &str, threshold: &str, available:
         candidates.push(Candidate {
             uid: cell.uid.clone(),
             priority: spec.priority.unwrap_or_default(),
-            usage: each.iter().map(|(_, bytes)| bytes).sum(),
+            usage: each.iter().map(|(_, bytes)| bytes).sum::<i64>().saturating_add(on_disk),
             request: pod_requests(spec).get(resource).map_or(0, |request| request.value()),
             critical: cell.is_static() || spec.priority.unwrap_or_default() >= CRITICAL,
         });
@@ -149,6 +156,23 @@ async fn evict(shared: &Arc<Shared>, resource: &str, threshold: &str, available:
     shared.recorder.pod_warning(&pod, "Evicted", message.clone());
     mark(&cell, &message, shared.now());
     cell.end(1);
+}
+
+/// Bytes on the node's disk of a pod's `emptyDir` volumes and logs.
+async fn volumes_and_logs(shared: &Shared, cell: &PodCell) -> i64 {
+    let pod = cell.pod();
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let on_disk = volumes.filter(|volume| {
+        volume.empty_dir.as_ref().is_some_and(|source| source.medium.as_deref().unwrap_or_default().is_empty())
+    });
+    let empty_dirs = shared.config.pod_dir(&cell.uid).join("volumes/kubernetes.io~empty-dir");
+    let mut places: Vec<_> = on_disk.map(|volume| empty_dirs.join(&volume.name)).collect();
+    places.push(shared.config.pod_log_dir(pod.namespace(), pod.name(), &cell.uid));
+    let mut bytes = 0;
+    for place in places {
+        bytes += shared.world.disk.tree_usage(&place).await.map_or(0, |(bytes, _)| bytes);
+    }
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// Phase, reason and the disruption condition of an evicted pod.

@@ -72,6 +72,24 @@ pub fn removable(containers: &[Container]) -> Vec<String> {
     gone
 }
 
+/// Removes the dead containers that hold a full disk's space: all of pods that have finished, and what [`removable`]
+/// names (kubernetes pkg/kubelet/container/container_gc.go, DeleteAllUnusedContainers).
+pub async fn remove_dead(shared: &Shared) {
+    let Ok(containers) = shared.runtime.list_containers().await else { return };
+    let of_finished = |container: &&Container| {
+        let uid = container.config.labels.get(keys::POD_UID);
+        matches!(container.state, ContainerState::Exited { .. })
+            && uid.and_then(|uid| shared.pods.get(uid)).is_some_and(|cell| cell.lock().finished)
+    };
+    let mut gone: BTreeSet<String> = containers.iter().filter(of_finished).map(|container| container.id.clone()).collect();
+    gone.extend(removable(&containers));
+    for id in gone {
+        if let Err(error) = shared.runtime.remove_container(&id).await {
+            tracing::debug!(id, %error, "cannot remove a container");
+        }
+    }
+}
+
 /// Looks once a minute.
 pub async fn run(shared: Arc<Shared>) {
     loop {

@@ -104,11 +104,14 @@ impl Cgroups {
             for part in &whole {
                 let parent = current.clone();
                 current.push(part);
-                if make(&current)? && controller == "cpuset" {
-                    // A new cpuset is empty, and nothing can run in it.
+                make(&current)?;
+                if controller == "cpuset" {
+                    // A new cpuset is empty, and nothing can run in it. Whoever made it may not have filled it yet.
                     for file in ["cpuset.cpus", "cpuset.mems"] {
-                        let value = fs::read_to_string(parent.join(file))?;
-                        fs::write(current.join(file), value.trim())?;
+                        if fs::read_to_string(current.join(file))?.trim().is_empty() {
+                            let value = fs::read_to_string(parent.join(file))?;
+                            fs::write(current.join(file), value.trim())?;
+                        }
                     }
                 }
             }
@@ -256,11 +259,11 @@ impl Cgroups {
     }
 }
 
-/// Makes one group; says whether it is new.
-fn make(directory: &Path) -> io::Result<bool> {
+/// Makes one group; an existing one is fine.
+fn make(directory: &Path) -> io::Result<()> {
     match fs::create_dir(directory) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(io::Error::new(error.kind(), format!("make control group {}: {error}", directory.display()))),
     }
 }

@@ -1,13 +1,16 @@
-//! Request bodies: size limit, media types, JSON and YAML.
+//! Request bodies: size limit, media types, JSON, YAML and protobuf.
 
 use bytes::{Bytes, BytesMut};
 use daruma_api::status::ApiError;
 use daruma_client::Body;
+use daruma_kinds::protobuf::{self, DecodeError};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
 use serde_json::Value;
 
+/// Media types of objects that are read, in the order in which the original lists them.
+const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 /// Largest request body in bytes (apiserver `MaxRequestBodyBytes`).
 pub const MAX_BYTES: usize = 3 * 1024 * 1024;
 
@@ -47,7 +50,7 @@ pub fn media_type(headers: &HeaderMap) -> String {
 /// Decodes an object.
 ///
 /// # Errors
-/// 415 for a media type other than JSON and YAML, 400 for a text that does not parse.
+/// 415 for a media type other than JSON, YAML and protobuf, 400 for a text that does not parse.
 pub fn decode(headers: &HeaderMap, content: &Bytes) -> Result<Value, ApiError> {
     match media_type(headers).as_str() {
         "" | "application/json" | "*/*" => {
@@ -57,7 +60,8 @@ pub fn decode(headers: &HeaderMap, content: &Bytes) -> Result<Value, ApiError> {
             })
         }
         "application/yaml" => yaml(content),
-        _ => Err(unsupported_media_type("application/json, application/yaml")),
+        protobuf::MEDIA_TYPE => protobuf(content),
+        _ => Err(unsupported_media_type(ACCEPTED)),
     }
 }
 
@@ -67,6 +71,13 @@ pub fn decode(headers: &HeaderMap, content: &Bytes) -> Result<Value, ApiError> {
 /// 400 for a text that does not parse.
 pub fn yaml(content: &[u8]) -> Result<Value, ApiError> {
     serde_yaml_ng::from_slice(content).map_err(|error| ApiError::bad_request(format!("error converting YAML to JSON: {error}")))
+}
+
+fn protobuf(content: &[u8]) -> Result<Value, ApiError> {
+    protobuf::decode(content).map_err(|error| match error {
+        DecodeError::Object { .. } => ApiError::bad_request(error.to_string()),
+        _ => ApiError::bad_request(format!("the object provided is unrecognized (must be of type protobuf): {error}")),
+    })
 }
 
 /// 415 naming what is accepted (apiserver pkg/endpoints/handlers/negotiation/errors.go).

@@ -49,7 +49,12 @@ pub async fn update_part(call: &Call, resource: &Arc<Resource>, content: Bytes, 
         };
         check_preconditions(resource, &call.info.name, &object, &found)?;
         let old = call.server.decode(resource, &found)?;
-        match writer.update(resource, &found, &old, object.clone(), part).await? {
+        let mut new = object.clone();
+        if matches!(text(&new, "/metadata/resourceVersion"), "" | "0") {
+            // An unconditional update is one of whatever is there now; validation wants to see a revision.
+            document::set_metadata(&mut new, "resourceVersion", Some(found.mod_revision.to_string().into()));
+        }
+        match writer.update(resource, &found, &old, new, part).await? {
             Updated::Stored(stored) | Updated::Deleted(stored) => {
                 return Ok(answer::document(StatusCode::OK, call.accept.format, painter_bytes(&painter, &stored)));
             }

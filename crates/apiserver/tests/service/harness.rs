@@ -52,11 +52,15 @@ impl Answer {
 impl Caller {
     /// Sends a request; `body` as JSON of the given media type.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
+        self.send_body(method, path, headers, body.map_or_else(empty_body, |body| full_body(body.to_string()))).await
+    }
+
+    /// The same with a body of any kind.
+    pub async fn send_body(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Answer {
         let mut builder = Request::builder().method(method).uri(path);
         for (key, value) in headers {
             builder = builder.header(*key, *value);
         }
-        let body = body.map_or_else(empty_body, |body| full_body(body.to_string()));
         let response = self.0.call(builder.body(body).expect("a request")).await.expect("in process");
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("a whole body").to_bytes();

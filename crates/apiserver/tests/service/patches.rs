@@ -59,8 +59,13 @@ fn unknown_fields() {
 fn bodies() {
     test(|cluster| async move {
         let admin = &cluster.admin;
-        let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
-        admin.send("POST", PATH, &protobuf, Some(&deployment())).await.expect(415);
+        let cbor = [("content-type", "application/cbor")];
+        let refused = admin.send("POST", PATH, &cbor, Some(&deployment())).await.expect(415);
+        assert_eq!(
+            refused.message(),
+            "the body of the request was in an unknown format - accepted media types include: \
+             application/json, application/yaml, application/vnd.kubernetes.protobuf"
+        );
         admin.send("GET", PATH, &[("accept", "application/vnd.kubernetes.protobuf")], None).await.expect(406);
         let yaml = [("content-type", "application/yaml")];
         admin.send("POST", PATH, &yaml, Some(&deployment())).await.expect(201);
@@ -75,6 +80,48 @@ fn bodies() {
         let made = admin.post(PATH, &generated).await.expect(201);
         assert_eq!(made.at("/metadata/name").len(), 7);
         admin.put(&format!("{PATH}/x"), &deployment()).await.expect(400);
+    });
+}
+
+#[test]
+fn protobuf_bodies() {
+    test(|cluster| async move {
+        let admin = &cluster.admin;
+        let headers = [
+            ("content-type", "application/vnd.kubernetes.protobuf; charset=utf-8"),
+            ("accept", "application/vnd.kubernetes.protobuf,application/json"),
+        ];
+        // A ConfigMap named c with k: v, at a resource version.
+        let config_map = |version: &str| {
+            let version = [&[0x32, version.len() as u8], version.as_bytes()].concat();
+            let metadata = [b"\x0a\x01c", &version[..]].concat();
+            let object = [&[0x0a, metadata.len() as u8], &metadata[..], b"\x12\x06\x0a\x01k\x12\x01v"].concat();
+            [b"k8s\0\x0a\x0f\x0a\x02v1\x12\x09ConfigMap\x12", &[object.len() as u8][..], &object].concat()
+        };
+        let path = "/api/v1/namespaces/default/configmaps";
+        let send = async |method, path: &str, content: &[u8]| {
+            admin.send_body(method, path, &headers, daruma_client::full_body(content.to_vec())).await
+        };
+        let made = send("POST", &format!("{path}?fieldValidation=Strict"), &config_map("")).await.expect(201);
+        assert_eq!((made.at("/kind"), &made.json["data"]), ("ConfigMap", &json!({"k": "v"})));
+        send("PUT", &format!("{path}/c"), &config_map(made.at("/metadata/resourceVersion"))).await.expect(200);
+        let config_map = &config_map("")[..];
+        send("PATCH", &format!("{path}/c"), config_map).await.expect(415);
+        let wrong = send("POST", PATH, config_map).await.expect(400);
+        assert!(wrong.message().contains("cannot be handled as a Deployment"), "{}", wrong.message());
+        let cut = send("POST", path, &config_map[..config_map.len() - 1]).await.expect(400);
+        assert_eq!(cut.message(), "the object provided is unrecognized (must be of type protobuf): unexpected EOF");
+        let text = send("POST", path, b"{}").await.expect(400);
+        assert!(text.message().ends_with("expected prefix [107 56 115 0]"), "{}", text.message());
+        // DeleteOptions of a group version other than their own, with a precondition on the uid u.
+        let options = b"k8s\0\x0a\x13\x0a\x02v1\x12\x0dDeleteOptions\x12\x05\x12\x03\x0a\x01u";
+        send("DELETE", &format!("{path}/c"), options).await.expect(409);
+        // May the caller get pods?
+        let review = b"k8s\0\x0a\x32\x0a\x17authorization.k8s.io/v1\x12\x17SelfSubjectAccessReview\x12\x0f\x12\x0d\x0a\x0b\
+            \x12\x03get\x2a\x04pods";
+        let review = send("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review).await.expect(201);
+        assert_eq!(review.json["status"]["allowed"], true);
+        assert_eq!(review.json["spec"], json!({"resourceAttributes": {"verb": "get", "resource": "pods"}}));
     });
 }
 

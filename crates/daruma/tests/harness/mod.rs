@@ -2,6 +2,10 @@
 
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
+pub mod api_server;
+pub mod calls;
+pub mod load;
+
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -29,6 +33,11 @@ impl Cluster {
         cluster.daruma(&[&["up"], flags].concat());
         eprintln!("cluster {} was up after {:?}", cluster.name, started.elapsed());
         cluster
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.root.join(&self.name).join("kubeconfig")
     }
 
     fn command(&self, program: &str) -> Command {

@@ -109,11 +109,9 @@ fn tell(shared: &Shared, events: Vec<&'static str>) {
 /// Computes the status and sends it where it changed or is due; `true` when it was sent.
 async fn report(shared: &Shared, due: bool) -> Result<bool, ClientError> {
     let api = shared.client.cluster::<Node>();
-    // Read anew each time: others write conditions and taints, and the object may be gone.
-    let Some(node) = api.find(&shared.config.node_name).await? else {
-        register(shared).await?;
-        return Ok(true);
-    };
+    // Read anew each time: others write conditions and taints. Who deletes the object means it: only a kubelet that
+    // starts registers its node.
+    let node = api.get(&shared.config.node_name).await?;
     let old = node.status.clone().unwrap_or_default();
     let new = compute(shared, &old).await;
     *shared.node.lock().expect("no panic while held") = Some(Arc::new(node));

@@ -149,6 +149,10 @@ fn all_conditions(inputs: &Inputs<'_>, all: &[ContainerStatus], phase: &str) -> 
 
 fn set_addresses(inputs: &Inputs<'_>, status: &mut PodStatus) {
     let mut pod_ips: Vec<String> = inputs.view.addresses().iter().map(ToString::to_string).collect();
+    // A pod whose sandbox is gone keeps the last address it had (kubernetes pkg/kubelet/pleg/generic.go, getPodIPs).
+    if inputs.view.ready_sandbox().is_none() {
+        pod_ips = inputs.old.pod_ips.iter().flatten().map(|ip| ip.ip.clone()).collect();
+    }
     if let Some(first) = inputs.host_ips.first() {
         status.host_ip = Some(first.to_string());
         status.host_ips = Some(inputs.host_ips.iter().map(|ip| HostIP { ip: ip.to_string() }).collect());

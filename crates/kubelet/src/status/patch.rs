@@ -15,7 +15,8 @@ pub fn status_patch(uid: &str, old: &PodStatus, new: &PodStatus) -> Option<Value
     let mut status = Map::new();
     for (field, key) in [("conditions", "type"), ("podIPs", "ip"), ("hostIPs", "ip")] {
         let (was, is) = (list(before.remove(field)), list(after.remove(field)));
-        let mut changed: Vec<Value> = is.iter().filter(|item| !was.contains(item)).cloned().collect();
+        let mut changed: Vec<Value> =
+            is.iter().filter(|item| !was.contains(item)).map(|item| with_removals(item, &was, key)).collect();
         // Conditions of others stay; addresses that are gone go.
         if field != "conditions" {
             let gone = was.iter().filter(|item| !is.iter().any(|other| other[key] == item[key]));
@@ -43,6 +44,18 @@ pub fn status_patch(uid: &str, old: &PodStatus, new: &PodStatus) -> Option<Value
         status.insert(field.clone(), Value::Null);
     }
     (!status.is_empty()).then(|| json!({"metadata": {"uid": uid}, "status": status}))
+}
+
+/// An item of a merged list, with `null` for what its former self had and it has not.
+fn with_removals(item: &Value, was: &[Value], key: &str) -> Value {
+    let mut item = item.clone();
+    let former = was.iter().find(|former| former[key] == item[key]).and_then(Value::as_object);
+    if let (Some(fields), Some(former)) = (item.as_object_mut(), former) {
+        for field in former.keys() {
+            fields.entry(field.as_str()).or_insert(Value::Null);
+        }
+    }
+    item
 }
 
 fn list(value: Option<Value>) -> Vec<Value> {
@@ -91,6 +104,12 @@ mod tests {
             "{conditions: [{type: A, status: 'True'}, {type: Ready, status: 'True'}]}",
             "{conditions: [{type: A, status: 'True'}, {type: Ready, status: 'False'}]}",
             json!({"$setElementOrder/conditions": [{"type": "A"}, {"type": "Ready"}], "conditions": [{"type": "Ready", "status": "False"}]}),
+        );
+        check(
+            "{conditions: [{type: Ready, status: 'False', reason: R, message: m}]}",
+            "{conditions: [{type: Ready, status: 'True'}]}",
+            json!({"$setElementOrder/conditions": [{"type": "Ready"}],
+                   "conditions": [{"type": "Ready", "status": "True", "reason": null, "message": null}]}),
         );
     }
 }

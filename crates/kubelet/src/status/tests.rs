@@ -121,6 +121,6 @@ fn an_address_and_times() {
     let again = status_of(&pod, &first, &[Seen::Sandbox(true), running("a")], &[], false);
     assert_eq!(again, first);
     let gone = status_of(&pod, &first, &[Seen::Sandbox(false), exited("a", 255)], &[], false);
-    assert_eq!(gone.pod_ip, None);
+    assert_eq!(gone.pod_ip.as_deref(), Some("10.244.1.2"), "the last address stays");
     assert_eq!(gone.start_time, first.start_time);
 }

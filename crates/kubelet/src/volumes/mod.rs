@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use daruma_api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
 use daruma_api::quantity::Quantity;
+use daruma_world::disk::Disk;
 use futures::future::join_all;
 
 pub use tokens::Tokens;
@@ -180,9 +181,24 @@ pub async fn sub_path(shared: &Shared, volume: &MountedVolume, sub_path: &str) -
         }
     }
     if disk.metadata(&full).await.is_err() {
-        disk.create_dir_all(&full, 0o750)
+        make_like(disk.as_ref(), &volume.path, relative)
             .await
             .map_err(|error| format!("failed to create subPath directory for {sub_path:?}: {error}"))?;
     }
     Ok(full)
+}
+
+/// Makes directories below a volume with the volume's own mode, whatever the process's mask
+/// (kubernetes pkg/volume/util/subpath, SafeMakeDir).
+async fn make_like(disk: &dyn Disk, volume: &Path, relative: &Path) -> std::io::Result<()> {
+    let mode = disk.metadata(volume).await?.mode & 0o7777;
+    let mut walked = volume.to_owned();
+    for part in relative.components() {
+        walked.push(part);
+        if disk.metadata(&walked).await.is_err() {
+            disk.create_dir_all(&walked, mode).await?;
+            disk.set_owner(&walked, None, None, Some(mode)).await?;
+        }
+    }
+    Ok(())
 }

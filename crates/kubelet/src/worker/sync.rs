@@ -55,9 +55,17 @@ pub(super) async fn sync(shared: &Arc<Shared>, cell: &Arc<PodCell>, probes: &mut
     }
     let mut context = field_context(shared, &view);
     let mounted = match volumes::mount_all(shared, cell, &pod, &context).await {
-        Ok(mounted) => mounted,
+        Ok(mounted) => {
+            cell.lock().mount_failures = 0;
+            mounted
+        }
         Err(failures) => {
-            for failure in failures {
+            let count = {
+                let mut state = cell.lock();
+                state.mount_failures = state.mount_failures.saturating_add(1);
+                state.mount_failures
+            };
+            for failure in failures.into_iter().filter(|_| is_told(count)) {
                 shared.recorder.pod_warning(&pod, "FailedMount", failure);
             }
             return AFTER_MOUNT_FAILURE;
@@ -101,6 +109,11 @@ pub(super) async fn sync(shared: &Arc<Shared>, cell: &Arc<PodCell>, probes: &mut
     probes.adjust(shared, cell, &pod);
     tell(shared, cell, false);
     next
+}
+
+/// Whether a failure, the `count`th in a row, makes an event: ever more rarely, in the end once in about two minutes.
+fn is_told(count: u32) -> bool {
+    count.is_power_of_two() || count.is_multiple_of(64)
 }
 
 /// Seconds left of `activeDeadlineSeconds`; ends the pod where none are.

@@ -1,19 +1,20 @@
 //! The pod network agent of a node: routes to the other nodes' pods, masquerading, and the file by
 //! which sandboxes are attached (and without which the node is not ready).
 
+pub mod host_ports;
 pub mod plan;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use daruma_api::core::v1::Node;
+use daruma_api::core::v1::{Node, Pod};
 use daruma_client::informer::{Delta, Informer};
 use daruma_client::{Client, ListOptions, Patch};
 use daruma_world::World;
 use daruma_world::disk::WriteOptions;
 use daruma_world::links::{Change, Links, Prefix};
-use daruma_world::packet_rules::PacketRules;
+use daruma_world::packet_rules::{PacketRules, Table};
 use futures::future::Either;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -25,6 +26,8 @@ use plan::{Seen, masquerading, plan};
 pub const TABLE: &str = "daruma-pod-network";
 /// How often all is looked at again without a change of nodes.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
+/// Longest pause while the node's pods are not known.
+const UNTIL_PODS: Duration = Duration::from_secs(1);
 /// Pause while something is missing or after a failure.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -55,9 +58,18 @@ pub async fn run(world: World, client: Client, links: Arc<dyn Links>, rules: Arc
             notify.notify_one();
         }
     });
+    let mine = ListOptions { field_selector: format!("spec.nodeName={}", config.node_name), ..ListOptions::default() };
+    let pods: Informer<Pod> = Informer::new(client.all(), mine);
+    let notify = changed.clone();
+    pods.on_delta(move |delta| {
+        if host_ports::has_host_ports(delta.object()) {
+            notify.notify_one();
+        }
+    });
+    pods.start();
     nodes.start();
     nodes.wait_synced().await;
-    let mut agent = Agent { world: world.clone(), client, links, rules, config, table: None, file: None, condition_set: false };
+    let mut agent = Agent { world: world.clone(), client, links, rules, config, table: None, host_ports: None, file: None, condition_set: false };
     let mut last_problem = String::new();
     loop {
         let notified = changed.notified();
@@ -75,7 +87,12 @@ pub async fn run(world: World, client: Client, links: Arc<dyn Links>, rules: Arc
                 RETRY
             }
         };
-        let pause = world.sleep(wait);
+        if pods.has_synced()
+            && let Err(error) = agent.set_host_ports(&pods.list()).await
+        {
+            tracing::warn!(%error, "the rules of host ports could not be set");
+        }
+        let pause = world.sleep(if pods.has_synced() { wait } else { wait.min(UNTIL_PODS) });
         futures::pin_mut!(notified);
         if let Either::Right(_) = futures::future::select(notified, pause).await {
             agent.check_table().await;
@@ -101,6 +118,8 @@ struct Agent {
     config: Config,
     /// Identity of our table; `None` while it is not there.
     table: Option<u64>,
+    /// The rules of host ports as they were set last.
+    host_ports: Option<Option<Table>>,
     /// What was written last.
     file: Option<NetworkFile>,
     condition_set: bool,
@@ -143,6 +162,19 @@ impl Agent {
             self.condition_set = true;
         }
         failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    async fn set_host_ports(&mut self, pods: &[Arc<Pod>]) -> std::io::Result<()> {
+        let wanted = host_ports::table(pods);
+        if self.host_ports.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
+        match wanted.clone() {
+            Some(table) => self.rules.replace_table(host_ports::TABLE, table).await?,
+            None => self.rules.delete_table(host_ports::TABLE).await?,
+        }
+        self.host_ports = Some(wanted);
+        Ok(())
     }
 
     /// Notices that somebody deleted our table or file; the next step makes them again.

@@ -26,6 +26,9 @@ const DICTIONARY_ID: u32 = 0xe3c6_a7c2;
 /// Header blocks above this size are refused.
 const MOST_BYTES: usize = 1 << 20;
 
+/// A stored block of nothing.
+const SYNC_FLUSH: [u8; 5] = [0, 0, 0, 0xff, 0xff];
+
 fn dictionary() -> Vec<u8> {
     let mut bytes = Vec::new();
     for word in WORDS.split(' ').chain(MORE_WORDS.iter().copied()) {
@@ -60,6 +63,9 @@ pub fn write_headers(output: &mut BytesMut, headers: &BTreeMap<String, String>, 
         output.put_u32(DICTIONARY_ID);
     }
     stored_block(output, &plain);
+    // The empty block of a sync flush. Go's inflater hands out what precedes it only then; without it, it takes the
+    // end of the frame for the end of the stream and refuses every later block.
+    output.extend_from_slice(&SYNC_FLUSH);
 }
 
 /// Reads the blocks of one direction in their order.
@@ -153,12 +159,30 @@ mod tests {
     }
 
     #[test]
+    fn reads_what_go_wrote() {
+        // Two blocks as kubectl port-forward 8080 sends them.
+        let mut reader = HeaderReader::default();
+        for (block, kind) in [
+            (
+                "78f9e3c6a7c202253a703a2b294a4dcc851625aca9a0808614cb45e01c60616061c0c0c0c0590489c64c50f2663400000000ffff",
+                "error",
+            ),
+            ("c2aa19540e2512d60b000000ffff", "data"),
+        ] {
+            let expected = [("streamtype", kind), ("port", "8080"), ("requestid", "0")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()));
+            assert_eq!(reader.read(&unhex(block)), Ok(BTreeMap::from(expected)));
+        }
+    }
+
+    #[test]
     fn reads_what_it_writes() {
         let mut reader = HeaderReader::default();
         let headers = BTreeMap::from([("a".to_owned(), "b".repeat(70_000)), ("port".to_owned(), "80".to_owned())]);
         for first in [true, false] {
             let mut block = BytesMut::new();
             write_headers(&mut block, &headers, first);
+            assert!(block.ends_with(&SYNC_FLUSH), "an inflater that waits for a flush gets one");
             assert_eq!(reader.read(&block), Ok(headers.clone()));
         }
     }
