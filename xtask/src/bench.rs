@@ -7,7 +7,8 @@ use anyhow::Result;
 
 use crate::tools;
 
-/// Builds the optimised binary and runs its benchmarks; `names` chooses some of them.
+/// Builds the optimised binary and runs its benchmarks; `names` chooses some of them. `--binary PATH`
+/// among them measures another build.
 pub fn run(root: &Path, names: &[&str]) -> Result<()> {
     tools::run(Command::new(env!("CARGO")).args(["build", "--release", "--package", "daruma"]).current_dir(root))?;
     tools::run(

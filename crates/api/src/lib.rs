@@ -10,6 +10,7 @@ pub mod patch;
 pub mod quantity;
 pub mod resources;
 pub mod selector;
+mod selector_grammar;
 pub mod status;
 pub mod taints;
 

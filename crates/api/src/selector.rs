@@ -106,11 +106,7 @@ impl Selector {
     /// # Errors
     /// A text that does not follow the grammar.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        let mut requirements = Vec::new();
-        for part in split_top_level(text) {
-            requirements.push(parse_requirement(part.trim(), text)?);
-        }
-        Ok(Self { requirements, nothing: false })
+        Ok(Self { requirements: crate::selector_grammar::parse(text)?, nothing: false })
     }
 
     /// Parses a field selector, e.g. `spec.nodeName=a,status.phase!=Failed`.
@@ -194,25 +190,6 @@ fn requirement(expression: &LabelSelectorRequirement) -> Result<Requirement, Sel
     }
 }
 
-/// Splits at commas outside of parentheses; empty parts are dropped.
-fn split_top_level(text: &str) -> Vec<&str> {
-    let (mut parts, mut depth, mut start) = (Vec::new(), 0i32, 0);
-    for (index, character) in text.char_indices() {
-        match character {
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            ',' if depth == 0 => {
-                parts.push(&text[start..index]);
-                start = index + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(&text[start..]);
-    parts.retain(|part| !part.trim().is_empty());
-    parts
-}
-
 fn split_equality(part: &str) -> Option<(&str, Operator, &str)> {
     if let Some((key, value)) = part.split_once("!=") {
         return Some((key.trim(), Operator::NotIn, value.trim()));
@@ -221,46 +198,6 @@ fn split_equality(part: &str) -> Option<(&str, Operator, &str)> {
         return Some((key.trim(), Operator::In, value.trim()));
     }
     part.split_once('=').map(|(key, value)| (key.trim(), Operator::In, value.trim()))
-}
-
-fn parse_requirement(part: &str, whole: &str) -> Result<Requirement, SelectorError> {
-    let bad = || SelectorError(format!("unable to parse requirement: couldn't parse the selector string \"{whole}\""));
-    let valid_key = |key: &str| !key.is_empty() && !key.contains(|c: char| c.is_whitespace() || "()!=<>,".contains(c));
-    if let Some(key) = part.strip_prefix('!') {
-        let key = key.trim();
-        return if valid_key(key) {
-            Ok(Requirement { key: key.into(), operator: Operator::DoesNotExist, values: vec![] })
-        } else {
-            Err(bad())
-        };
-    }
-    if let Some(open) = part.find('(') {
-        let inner = part.strip_suffix(')').ok_or_else(bad)?;
-        let values: Vec<String> = inner[open + 1..].split(',').map(|value| value.trim().to_owned()).collect();
-        let mut words = part[..open].split_whitespace();
-        let (Some(key), Some(word), None) = (words.next(), words.next(), words.next()) else { return Err(bad()) };
-        let operator = match word {
-            "in" => Operator::In,
-            "notin" => Operator::NotIn,
-            _ => return Err(bad()),
-        };
-        return if valid_key(key) { Ok(Requirement { key: key.into(), operator, values }) } else { Err(bad()) };
-    }
-    if let Some((key, operator, value)) = split_equality(part) {
-        let ok = valid_key(key) && !value.contains(|c: char| c.is_whitespace() || "()!=<>,".contains(c));
-        return if ok { Ok(Requirement { key: key.into(), operator, values: vec![value.into()] }) } else { Err(bad()) };
-    }
-    for (sign, operator) in [('>', Operator::Gt), ('<', Operator::Lt)] {
-        if let Some((key, value)) = part.split_once(sign) {
-            let (key, value) = (key.trim(), value.trim());
-            return if valid_key(key) && value.parse::<i64>().is_ok() {
-                Ok(Requirement { key: key.into(), operator, values: vec![value.into()] })
-            } else {
-                Err(bad())
-            };
-        }
-    }
-    if valid_key(part) { Ok(Requirement { key: part.into(), operator: Operator::Exists, values: vec![] }) } else { Err(bad()) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Where the API server meets the rules of kinds: fields, metadata, patches.
 
-use daruma_api::metav1::{StatusCause, StatusDetails};
 use daruma_api::patch::{self, PatchError};
 use daruma_api::status::{ApiError, FieldError};
 use daruma_kinds::{metadata, patch as kinds_patch, schema};
@@ -58,10 +57,11 @@ pub fn json_patch(old: &Value, patch: &Value) -> Result<Value, ApiError> {
     let mut new = old.clone();
     patch::json_patch(&mut new, patch).map_err(|error| match error {
         PatchError::Malformed(why) => ApiError::bad_request(why),
+        // The real server keeps the reason for itself (`NewGenericServerResponse` of something expected has no causes).
         PatchError::DoesNotApply(why) => {
+            tracing::debug!(%why, "a JSON patch does not apply");
             let mut refused = ApiError::new(422, "Invalid", "the server rejected our request due to an error in our request");
-            let cause = StatusCause { reason: Some("UnexpectedServerResponse".into()), message: Some(why), field: None };
-            refused.details = Some(Box::new(StatusDetails { causes: Some(vec![cause]), ..StatusDetails::default() }));
+            refused.details = Some(Box::default());
             refused
         }
     })?;

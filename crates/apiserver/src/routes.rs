@@ -9,6 +9,9 @@ use crate::discovery::openapi;
 use crate::http::answer;
 use crate::{aggregation, discovery, health, reviews, subresources, verbs};
 
+/// What every answer about Endpoints says (kubernetes api core/v1/lifecycle.go, apiserver pkg/endpoints/deprecation).
+const ENDPOINTS_DEPRECATED: &str = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+
 /// Answers an authorized request.
 ///
 /// # Errors
@@ -35,7 +38,7 @@ pub async fn route(call: &Call, content: Body) -> Result<Response<Body>, ApiErro
             Some(remote) => aggregation::proxy(call, &remote, content).await,
             None => discovery::resources(call, group, version),
         },
-        ["openapi", "v2"] => Err(openapi::v2(call)),
+        ["openapi", "v2"] => Ok(openapi::v2(call)),
         ["openapi", "v3"] => openapi::index(call),
         ["openapi", "v3", "apis", group, version] if call.server.aggregation.remote(group, version).is_some() => {
             let remote = call.server.aggregation.remote(group, version).ok_or_else(answer::no_such_path)?;
@@ -54,6 +57,9 @@ async fn resource(call: &Call, content: Body) -> Result<Response<Body>, ApiError
     let Some(resource) = call.server.registry.get(&info.group, &info.version, &info.resource) else {
         return reviews::serve(call, content).await;
     };
+    if (info.group.as_str(), info.resource.as_str()) == ("", "endpoints") {
+        call.warnings.add(ENDPOINTS_DEPRECATED);
+    }
     if info.subresource.is_empty() {
         return verbs::serve(call, resource, content).await;
     }

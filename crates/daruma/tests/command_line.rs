@@ -7,7 +7,19 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::{Command, Output};
 
-use harness::Cluster;
+use harness::{Cluster, Test};
+
+const TESTS: &[Test] = &[
+    Test { needs_cluster: false, ..harness::test("wrong_usage", wrong_usage) },
+    Test { needs_cluster: false, ..harness::test("help_on_everything", help_on_everything) },
+    harness::test("settings_are_checked_before_anything_starts", settings_are_checked_before_anything_starts),
+    harness::test("down_leaves_nothing_behind", down_leaves_nothing_behind),
+    harness::test("comes_back_from_its_disks", comes_back_from_its_disks),
+];
+
+fn main() {
+    harness::main(TESTS);
+}
 
 fn daruma(arguments: &[&str]) -> Output {
     let root = std::env::temp_dir().join("daruma-no-cluster");
@@ -22,7 +34,6 @@ fn check_refused(arguments: &[&str], code: i32, words: &str) {
     assert!(err.contains(words), "{arguments:?} says: {err}");
 }
 
-#[test]
 fn wrong_usage() {
     check_refused(&["up", "--memory", "much"], 2, "write it like 512Mi");
     check_refused(&["up", "--cpus", "0"], 2, "write it like 2, 0.5 or 500m");
@@ -34,7 +45,6 @@ fn wrong_usage() {
     check_refused(&["node", "off", "worker-0"], 1, "is not up");
 }
 
-#[test]
 fn help_on_everything() {
     let help = String::from_utf8(daruma(&["--help"]).stdout).expect("a text");
     for verb in ["up", "down", "status", "kubeconfig", "kubectl", "node", "image", "logs", "doctor"] {
@@ -43,12 +53,7 @@ fn help_on_everything() {
     }
 }
 
-#[test]
 fn settings_are_checked_before_anything_starts() {
-    if harness::cannot_run().is_some() {
-        eprintln!("skipped: this host cannot run a cluster");
-        return;
-    }
     check_refused(&["up", "--set", "kube-thing.flag=1"], 1, "no such component");
     check_refused(&["up", "--set", "kubelet.flag=1"], 1, "has no such flag");
     check_refused(&["up", "--memory", "16Mi"], 1, "needs 128Mi or more");
@@ -91,12 +96,7 @@ fn traces() -> BTreeSet<String> {
     traces
 }
 
-#[test]
 fn down_leaves_nothing_behind() {
-    if harness::cannot_run().is_some() {
-        eprintln!("skipped: this host cannot run a cluster");
-        return;
-    }
     let before = traces();
     let cluster = Cluster::up("trace", &["--workers=1"]);
     let second = cluster.try_daruma(&["up"]);
@@ -116,12 +116,7 @@ fn down_leaves_nothing_behind() {
     assert!(left.is_empty(), "left behind: {left:#?}");
 }
 
-#[test]
 fn comes_back_from_its_disks() {
-    if harness::cannot_run().is_some() {
-        eprintln!("skipped: this host cannot run a cluster");
-        return;
-    }
     let cluster = Cluster::up("again", &["--workers=1"]);
     cluster.kubectl(&["create", "configmap", "kept", "--from-literal=answer=42"]);
     let uid = cluster.json(&["get", "node", "worker-0"])["metadata"]["uid"].clone();

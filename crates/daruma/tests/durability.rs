@@ -3,21 +3,28 @@
 
 mod harness;
 
-use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use daruma_cluster::kubeconfig::{self, Source, User};
-use daruma_host::https::{ClientIdentity, HttpsTransport, TlsTrust};
-use harness::Cluster;
 use harness::api_server::ApiServer;
 use harness::calls;
 use harness::load::{Load, Outcome};
+use harness::{Cluster, Test};
 use http::Method;
 
 const KILLS: u64 = 200;
 const POWER_CUTS: u64 = 20;
 const WRITERS: u64 = 8;
+
+const TESTS: &[Test] = &[
+    Test { needs_cluster: false, ..harness::test("kill_the_api_server", kill_the_api_server) },
+    harness::test("cut_the_power", cut_the_power),
+];
+
+fn main() {
+    harness::main(TESTS);
+}
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
@@ -34,19 +41,19 @@ fn check(what: &str, outcome: &Outcome, started: Instant, least: usize) {
     assert!(*acknowledged >= least, "too little load to tell anything");
 }
 
-#[test]
 fn kill_the_api_server() {
     runtime().block_on(async {
         let started = Instant::now();
         let mut server = ApiServer::prepare(Path::new(env!("CARGO_BIN_EXE_daruma")), "durability");
         server.start();
         server.ready().await.expect("the API server starts");
-        let load = Load::start(WRITERS, || server.transport()).await;
+        let load = Load::start(WRITERS, server.connector()).await;
         let mut slowest = Duration::ZERO;
         for round in 0..KILLS {
             // 100 to 200 ms, so that kills meet every phase of a commit.
             tokio::time::sleep(Duration::from_millis(100 + round * 37 % 101)).await;
             server.kill();
+            load.restarted();
             server.start();
             slowest = slowest.max(server.ready().await.expect("the API server starts again"));
             if round % 10 == 9 {
@@ -55,27 +62,27 @@ fn kill_the_api_server() {
         }
         eprintln!("slowest start: {slowest:?}");
         let outcome = load.finish().await;
-        check(&format!("{KILLS} kills"), &outcome, started, 5 * KILLS as usize);
+        check(&format!("{KILLS} kills"), &outcome, started, 20 * KILLS as usize);
     });
 }
 
-#[test]
 fn cut_the_power() {
-    if let Some(why) = harness::cannot_run() {
-        eprintln!("skipped: this host cannot run a cluster:\n{why}");
-        return;
-    }
     let cluster = Cluster::up("power", &["--workers=0", "--boot-time=100ms"]);
     runtime().block_on(async {
         let started = Instant::now();
-        let load = Load::start(WRITERS, || connect(&cluster.kubeconfig())).await;
-        let transport = connect(&cluster.kubeconfig());
+        let path = cluster.kubeconfig();
+        let load = Load::start(WRITERS, Arc::new(move || calls::connect(&path))).await;
         for round in 0..POWER_CUTS {
-            tokio::time::sleep(Duration::from_millis(300 + round * 137 % 400)).await;
+            let before = load.acknowledged();
+            tokio::time::sleep(Duration::from_millis(800 + round * 137 % 400)).await;
+            assert!(load.acknowledged() > before, "the writers write");
             cluster.daruma(&["node", "reset", "controller-0"]);
+            load.restarted();
             let off = Instant::now();
             loop {
-                let answer = tokio::time::timeout(Duration::from_secs(1), calls::call(&transport, Method::GET, "/readyz", b"")).await;
+                let transport = calls::connect(&cluster.kubeconfig());
+                let answer =
+                    tokio::time::timeout(Duration::from_millis(500), calls::call(&transport, Method::GET, "/readyz", b"")).await;
                 if let Ok(Ok((status, _))) = &answer
                     && status.is_success()
                 {
@@ -88,18 +95,6 @@ fn cut_the_power() {
             load.check().await;
         }
         let outcome = load.finish().await;
-        check(&format!("{POWER_CUTS} power cuts"), &outcome, started, 5 * POWER_CUTS as usize);
+        check(&format!("{POWER_CUTS} power cuts"), &outcome, started, 50 * POWER_CUTS as usize);
     });
-}
-
-/// A connection of its own with a kubeconfig's certificate.
-fn connect(path: &Path) -> HttpsTransport {
-    let config = kubeconfig::parse(&fs::read_to_string(path).expect("a kubeconfig")).expect("a kubeconfig");
-    let text = |source: &Source| match source {
-        Source::Inline(text) => text.clone(),
-        Source::File(path) => fs::read_to_string(path).expect("a file"),
-    };
-    let User::Certificate { certificate, key } = &config.user else { panic!("a certificate is expected") };
-    let identity = ClientIdentity::Certificate { certificate: text(certificate), key: text(key) };
-    HttpsTransport::new(&config.host, config.port, &TlsTrust::Ca(text(&config.authority)), &identity, false).expect("certificates")
 }

@@ -6,7 +6,7 @@ mod harness;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use harness::{Cluster, at, is_running, wait};
+use harness::{Cluster, Test, at, is_running, wait};
 use serde_json::Value;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -21,12 +21,17 @@ const EVERYDAY: &[&str] = &[
     "--set=kube-controller-manager.node-monitor-period=1s",
 ];
 
-#[test]
+const TESTS: &[Test] = &[
+    harness::test("the_story_of_one_bad_day", the_story_of_one_bad_day),
+    // Eight minutes: cargo nextest run --release --run-ignored only the_story_with_the_defaults
+    Test { slow: true, ..harness::test("the_story_with_the_defaults", the_story_with_the_defaults) },
+];
+
+fn main() {
+    harness::main(TESTS);
+}
+
 fn the_story_of_one_bad_day() {
-    if let Some(why) = harness::cannot_run() {
-        eprintln!("skipped: this host cannot run a cluster:\n{why}");
-        return;
-    }
     let cluster = Cluster::up("story", EVERYDAY);
     let day = Day { cluster, grace: 15 * SECOND, toleration: 10 * SECOND };
     day.start();
@@ -38,13 +43,7 @@ fn the_story_of_one_bad_day() {
 }
 
 /// The same day with the defaults of a real cluster: 50 s, 300 s, and a boot of 5 s.
-#[test]
-#[ignore = "takes eight minutes: cargo nextest run --release --run-ignored only the_story_with_the_defaults"]
 fn the_story_with_the_defaults() {
-    if let Some(why) = harness::cannot_run() {
-        eprintln!("skipped: this host cannot run a cluster:\n{why}");
-        return;
-    }
     let cluster = Cluster::up("long", &[]);
     let day = Day { cluster, grace: 50 * SECOND, toleration: 300 * SECOND };
     day.start();
@@ -109,23 +108,34 @@ impl Day {
     fn hard_reset(&self) {
         let before = self.on_node("worker-1");
         let boot_id = self.boot_id("worker-1");
+        let watch = self.cluster.watch(&["get", "pods", "-l", "app=kubernetes-bootcamp", "-o", "wide", "--no-headers"]);
         self.cluster.daruma(&["node", "reset", "worker-1"]);
-        let mut shown = BTreeSet::new();
         let (after, took) = wait("the pods of worker-1 run again", 60 * SECOND, || {
             assert_eq!(self.ready("worker-1"), "True", "a time as short as a reboot is not detected");
             let pods = self.on_node("worker-1");
-            shown.extend(self.printed("worker-1"));
             let restarted =
                 pods.iter().all(|(name, pod)| is_running(pod) && restarts(pod) == before.get(name).map_or(0, restarts) + 1);
-            if restarted && pods.len() == before.len() { Ok(pods) } else { Err(format!("{shown:?}")) }
+            if restarted && pods.len() == before.len() { Ok(pods) } else { Err(format!("{:?}", self.printed("worker-1"))) }
         });
-        eprintln!("scene 2: running again after {took:?}; shown: {shown:?}");
+        eprintln!("scene 2: running again after {took:?}");
+        let shown = watch.end();
+        for name in before.keys() {
+            let rows: Vec<Vec<&str>> =
+                shown.lines().map(|line| words(Some(line))).filter(|row| row.first() == Some(&name.as_str())).collect();
+            let died = ["0/1", "Error", "0"];
+            assert!(rows.iter().any(|row| row[1..4] == died && row[5] == "<none>"), "{name} dies without an address: {shown}");
+        }
         assert!(before.keys().eq(after.keys()), "the same names: {before:?} {after:?}");
         for (name, pod) in &after {
             assert_ne!(at(pod, "/status/podIP"), at(&before[name], "/status/podIP"), "{name} has a new address");
             let last = &pod["status"]["containerStatuses"][0]["lastState"]["terminated"];
             assert_eq!((&last["exitCode"], &last["reason"]), (&Value::from(255), &Value::from("Error")), "{name}");
         }
+        let printed = self.cluster.kubectl(&["get", "pods", "-l", "app=kubernetes-bootcamp", "--no-headers"]);
+        assert!(
+            printed.lines().filter(|line| line.contains("1/1") && line.contains("1 (") && line.contains("ago)")).count() == 2,
+            "{printed}"
+        );
         assert_ne!(boot_id, self.boot_id("worker-1"));
         let events = self.cluster.kubectl(&["get", "events", "--field-selector=reason=Rebooted"]);
         assert!(events.contains("Node worker-1 has been rebooted, boot id: "), "{events}");
@@ -177,9 +187,9 @@ impl Day {
 
     /// Scene 4: a rolling restart, to spread again.
     fn rolling_restart(&self) {
+        let old: BTreeSet<String> = self.cluster.pods().iter().map(|pod| at(pod, "/metadata/name").to_owned()).collect();
         let printed = self.cluster.kubectl(&["rollout", "restart", "deployments/kubernetes-bootcamp"]);
         assert_eq!(printed, "deployment.apps/kubernetes-bootcamp restarted\n");
-        let old: BTreeSet<String> = self.cluster.pods().iter().map(|pod| at(pod, "/metadata/name").to_owned()).collect();
         wait("the rollout ends", 60 * SECOND, || {
             let pods: Vec<Value> =
                 self.cluster.pods().into_iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).collect();

@@ -40,6 +40,7 @@ mod service_account;
 
 pub use kind::{Column, Kind, Names, Scope, Subresource};
 pub use pod::validate_binding;
+pub use printing::age;
 pub use virtual_kinds::VIRTUAL;
 
 /// Every built-in kind, in the order of discovery.

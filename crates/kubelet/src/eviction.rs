@@ -103,6 +103,7 @@ pub async fn run(shared: Arc<Shared>) {
             crate::gc::remove_dead(&shared).await;
             disk = shared.world.disk.usage(&config.root_dir).await.unwrap_or(disk);
         }
+        enforce_limits(&shared).await;
         if !memory_low && bytes_low && part(disk.available_bytes, disk.capacity_bytes) < config.eviction_nodefs_available {
             let threshold = Quantity::bytes((disk.capacity_bytes as f64 * config.eviction_nodefs_available) as i64);
             evict(
@@ -158,13 +159,66 @@ async fn evict(shared: &Arc<Shared>, resource: &str, threshold: &str, available:
     cell.end(1);
 }
 
+/// Ends pods that hold more of the node's disk than their limits allow
+/// (kubernetes pkg/kubelet/eviction/eviction_manager.go, localStorageEviction).
+async fn enforce_limits(shared: &Arc<Shared>) {
+    let mut stats = None;
+    for cell in shared.pods.list() {
+        let pod = cell.pod();
+        let Some(spec) = &pod.spec else { continue };
+        let busy = {
+            let state = cell.lock();
+            state.finished || state.grace_seconds.is_some()
+        };
+        if busy {
+            continue;
+        }
+        let mut problem = None;
+        let empty_dirs = shared.config.pod_dir(&cell.uid).join("volumes/kubernetes.io~empty-dir");
+        for volume in spec.volumes.iter().flatten() {
+            let Some(limit) = volume.empty_dir.as_ref().and_then(|source| source.size_limit.as_ref()) else { continue };
+            let limit = Quantity::from_raw(limit);
+            let used = shared.world.disk.tree_usage(&empty_dirs.join(&volume.name)).await.map_or(0, |(bytes, _)| bytes);
+            if limit.value() > 0 && i64::try_from(used).unwrap_or(i64::MAX) > limit.value() {
+                problem.get_or_insert(format!(
+                    "Usage of EmptyDir volume {:?} exceeds the limit {:?}. ",
+                    volume.name,
+                    limit.to_string()
+                ));
+            }
+        }
+        for container in &spec.containers {
+            let limits = container.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+            let Some(limit) = limits.and_then(|limits| limits.get("ephemeral-storage")).map(Quantity::from_raw) else { continue };
+            if problem.is_some() {
+                break;
+            }
+            if stats.is_none() {
+                stats = Some(shared.runtime.stats().await.unwrap_or_default());
+            }
+            let used = stats.iter().flatten().flat_map(|sandbox| &sandbox.containers).find(|one| {
+                let state = cell.lock();
+                state.view.by_id(&one.container_id).is_some_and(|seen| seen.config.name == container.name)
+            });
+            if used.is_some_and(|used| used.root_fs_used_bytes as i64 > limit.value()) {
+                let limit = limit.to_string();
+                problem = Some(format!("Container {} exceeded its local ephemeral storage limit {limit:?}. ", container.name));
+            }
+        }
+        if let Some(message) = problem {
+            shared.recorder.pod_warning(&pod, "Evicted", message.clone());
+            mark(&cell, &message, shared.now());
+            cell.end(1);
+        }
+    }
+}
+
 /// Bytes on the node's disk of a pod's `emptyDir` volumes and logs.
 async fn volumes_and_logs(shared: &Shared, cell: &PodCell) -> i64 {
     let pod = cell.pod();
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    let on_disk = volumes.filter(|volume| {
-        volume.empty_dir.as_ref().is_some_and(|source| source.medium.as_deref().unwrap_or_default().is_empty())
-    });
+    let on_disk = volumes
+        .filter(|volume| volume.empty_dir.as_ref().is_some_and(|source| source.medium.as_deref().unwrap_or_default().is_empty()));
     let empty_dirs = shared.config.pod_dir(&cell.uid).join("volumes/kubernetes.io~empty-dir");
     let mut places: Vec<_> = on_disk.map(|volume| empty_dirs.join(&volume.name)).collect();
     places.push(shared.config.pod_log_dir(pod.namespace(), pod.name(), &cell.uid));

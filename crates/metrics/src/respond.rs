@@ -60,13 +60,13 @@ impl MetricsServer {
             ["apis", GROUP, "v1beta1"] => resources(),
             ["apis", GROUP, "v1beta1", "nodes"] => self.node_list(&selector),
             ["apis", GROUP, "v1beta1", "nodes", name] => {
-                self.node(name).ok_or_else(|| ApiError::not_found(GROUP, "nodes", name))?
+                self.node(name).ok_or_else(|| ApiError::not_found(GROUP, "nodemetrics", name))?
             }
             ["apis", GROUP, "v1beta1", "pods"] => self.pod_list(None, &selector),
             ["apis", GROUP, "v1beta1", "namespaces", namespace, "pods"] => self.pod_list(Some(namespace), &selector),
             ["apis", GROUP, "v1beta1", "namespaces", namespace, "pods", name] => self
                 .pod_by_name(namespace, name)
-                .ok_or_else(|| ApiError::not_found(GROUP, "pods", &format!("{namespace}/{name}")))?,
+                .ok_or_else(|| ApiError::not_found(GROUP, "podmetrics", &format!("{namespace}/{name}")))?,
             _ => return Err(ApiError::new(404, "NotFound", "the server could not find the requested resource")),
         };
         Ok(Answer::Json(value))

@@ -30,6 +30,11 @@ impl Plugin for NamespaceLifecycle {
         }
     }
 
+    fn mutate<'a>(&'a self, server: &'a Arc<ApiServer>, attributes: &'a mut Attributes) -> BoxFuture<'a, Result<(), ApiError>> {
+        // Changes nothing, but a missing namespace is to be heard of before what other plugins miss in it.
+        self.validate(server, attributes)
+    }
+
     fn validate<'a>(&'a self, server: &'a Arc<ApiServer>, attributes: &'a Attributes) -> BoxFuture<'a, Result<(), ApiError>> {
         Box::pin(async move {
             if attributes.operation == Operation::Delete {

@@ -1,5 +1,6 @@
 //! Whether somebody may do something: masters, the node authorizer, then RBAC.
 
+pub mod escalation;
 pub mod node;
 pub mod rbac;
 
@@ -87,6 +88,20 @@ impl Authorizer {
     pub async fn rules(&self, server: &Arc<ApiServer>, user: &User, namespace: &str) -> Result<Vec<rbac::Rule>, ApiError> {
         let index = self.rbac.index(server).await?;
         Ok(index.rules_of(user, namespace).into_iter().cloned().collect())
+    }
+
+    /// The rules of a role (`resource` is `roles` or `clusterroles`); `None` where there is no such role.
+    ///
+    /// # Errors
+    /// 500 where roles cannot be read.
+    pub async fn rules_of_role(
+        &self,
+        server: &Arc<ApiServer>,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Vec<rbac::Rule>>, ApiError> {
+        Ok(self.rbac.index(server).await?.rules_of_role(resource, namespace, name).cloned())
     }
 
     /// Refuses what `user` may not.

@@ -181,6 +181,14 @@ impl Index {
             .collect()
     }
 
+    /// The rules of a role; `resource` is `roles` or `clusterroles`.
+    pub fn rules_of_role(&self, resource: &str, namespace: &str, name: &str) -> Option<&Vec<Rule>> {
+        match resource {
+            "roles" => self.roles.get(&format!("{namespace}/{name}")),
+            _ => self.cluster_roles.get(name),
+        }
+    }
+
     fn role(&self, binding: &Binding) -> Option<&Vec<Rule>> {
         match binding.role.kind.as_str() {
             "Role" => self.roles.get(&format!("{}/{}", binding.namespace, binding.role.name)),

@@ -67,6 +67,12 @@ pub async fn keep(server: &Arc<ApiServer>) {
 
 async fn reconcile(server: &Arc<ApiServer>) -> Result<(), ApiError> {
     let config = &server.config;
+    for wanted in all(server).into_iter().filter(|wanted| wanted.plural == "services") {
+        if let Some(resource) = server.registry.find(wanted.group, wanted.plural) {
+            // Somebody may have deleted it.
+            super::ensure(server, resource.clone(), wanted.object).await?;
+        }
+    }
     let own = format!("{LEASES}{}", config.advertise_address);
     let write = Write::Put { value: "{}".into(), ttl_seconds: Some(LEASE_SECONDS) };
     server.store.write(&own, Expect::Any, write).await.map_err(answer::from_store)?;

@@ -41,7 +41,7 @@ pub fn paths(call: &Call) -> Response<Body> {
         all.extend(group.versions.iter().map(|version| format!("/apis/{}/{}", group.name, version.name)));
     }
     all.sort();
-    answer::json(StatusCode::OK, json!({"paths": all}).to_string())
+    indented(&json!({"paths": all}))
 }
 
 /// `/version`.
@@ -52,7 +52,12 @@ pub fn version() -> Response<Body> {
         "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none", "compiler": "rustc", "platform": format!("linux/{}", architecture()),
         "emulationMajor": "1", "emulationMinor": minor, "minCompatibilityMajor": "1", "minCompatibilityMinor": minor,
     });
-    answer::json(StatusCode::OK, content.to_string())
+    indented(&content)
+}
+
+/// Indented JSON, as the real server writes what is no API object (`responsewriters.WriteRawJSON`).
+fn indented(content: &serde_json::Value) -> Response<Body> {
+    answer::json(StatusCode::OK, format!("{content:#}"))
 }
 
 fn architecture() -> &'static str {

@@ -1,4 +1,5 @@
-//! `/openapi/v3`: an index with a hash a document, and the documents. `/openapi/v2` is not served.
+//! `/openapi/v3`: an index with a hash a document, and the documents. `/openapi/v2` has a
+//! head and no definitions: kubectl reads it for kinds that v3 does not know, and takes any error for its own answer.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -83,11 +84,28 @@ pub fn document(call: &Call, path: &str) -> Result<Response<Body>, ApiError> {
     Ok(response)
 }
 
-/// `/openapi/v2`, which clients ask for in protobuf only when they know no v3.
-pub fn v2(call: &Call) -> ApiError {
+const V2_TITLE: &str = "Kubernetes";
+/// Media type of OpenAPI v2 in protobuf (kube-openapi pkg/handler).
+const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// `/openapi/v2`: a document without paths and definitions, as JSON or in protobuf.
+pub fn v2(call: &Call) -> Response<Body> {
     let asked = call.headers.get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if asked.contains("protobuf") {
-        return ApiError::new(406, "NotAcceptable", "OpenAPI v2 is not served, neither as protobuf nor as JSON; use /openapi/v3");
+    let version = daruma_api::KUBERNETES_VERSION;
+    if !asked.contains("proto-openapi.spec.v2") {
+        let info = json!({"title": V2_TITLE, "version": version});
+        return answer::value(StatusCode::OK, call.accept.format, &json!({"swagger": "2.0", "info": info, "paths": {}}));
     }
-    ApiError::new(404, "NotFound", "OpenAPI v2 is not served; use /openapi/v3")
+    // gnostic's openapiv2.Document: swagger = 1, info = 2 {title = 1, version = 2}.
+    let info = [field(1, V2_TITLE.as_bytes()), field(2, version.as_bytes())].concat();
+    let document = [field(1, b"2.0"), field(2, &info)].concat();
+    answer::with_type(StatusCode::OK, V2_PROTOBUF, daruma_client::full_body(document))
+}
+
+/// A protobuf field of bytes; `content` is shorter than 128 bytes.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    debug_assert!(content.len() < 0x80, "the length is one byte");
+    let mut bytes = vec![number << 3 | 2, content.len() as u8];
+    bytes.extend_from_slice(content);
+    bytes
 }

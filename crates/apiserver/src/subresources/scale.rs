@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::document::{self, number, text};
-use crate::http::{answer, body};
+use crate::http::{Shape, answer, body};
 use crate::registry::Resource;
 use crate::verbs::patch::Change;
 use crate::verbs::write::{Part, Updated};
@@ -42,7 +42,7 @@ pub async fn serve(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Res
         };
         let old = call.server.decode(resource, &found)?;
         let Some(wish) = &wish else {
-            return Ok(answer::value(StatusCode::OK, call.accept.format, &scale(&old)));
+            return Ok(shown(call, scale(&old)));
         };
         let asked = wish.scale(resource, &old)?;
         let version = text(&asked, "/metadata/resourceVersion");
@@ -53,12 +53,38 @@ pub async fn serve(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Res
         match writer.update(resource, &found, &old, new, Part::Main).await? {
             Updated::Stored(stored) | Updated::Deleted(stored) => {
                 let object = resource.head.decode(&stored.value, stored.revision).map_err(ApiError::internal)?;
-                return Ok(answer::value(StatusCode::OK, call.accept.format, &scale(&object)));
+                return Ok(shown(call, scale(&object)));
             }
             Updated::Conflict(newer) => current = newer,
         }
     }
     Err(ApiError::modified(resource.group(), resource.plural(), name))
+}
+
+/// The scale, or its table (kubernetes pkg/printers/internalversion/printers.go `printScale`).
+fn shown(call: &Call, scale: Value) -> Response<Body> {
+    if call.accept.shape != Shape::Table {
+        return answer::value(StatusCode::OK, call.accept.format, &scale);
+    }
+    let columns = [
+        ("Name", "string", "Name of the object that is scaled."),
+        ("Desired", "integer", "Number of replicas wanted."),
+        ("Available", "integer", "Number of replicas that there are."),
+        ("Age", "string", "Time since the object was created."),
+    ];
+    let definitions: Vec<Value> = columns
+        .iter()
+        .map(|(name, kind, description)| {
+            json!({"name": name, "type": kind, "format": "", "description": description, "priority": 0})
+        })
+        .collect();
+    let replicas = |pointer: &str| number(&scale, pointer).unwrap_or(0);
+    let age = daruma_kinds::age(&scale, call.server.world.now());
+    let cells = json!([text(&scale, "/metadata/name"), replicas("/spec/replicas"), replicas("/status/replicas"), age]);
+    let head = json!({"resourceVersion": text(&scale, "/metadata/resourceVersion")});
+    let table = json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": head,
+        "columnDefinitions": definitions, "rows": [{"cells": cells, "object": scale}]});
+    answer::value(StatusCode::OK, call.accept.format, &table)
 }
 
 enum Wish {

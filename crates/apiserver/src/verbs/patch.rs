@@ -93,6 +93,8 @@ pub async fn patch_part(call: &Call, resource: &Arc<Resource>, content: Bytes, p
         check_identity(resource, &old, &new)?;
         glue::check_fields(call, resource, &mut new)?;
         super::update::check_preconditions(resource, name, &new, &found)?;
+        // A patch may take the revision away: kubectl apply does where the last applied configuration had one.
+        super::update::fill_revision(&mut new, &found);
         match writer.update(resource, &found, &old, new, part).await? {
             Updated::Stored(stored) | Updated::Deleted(stored) => {
                 return Ok(answer::document(StatusCode::OK, call.accept.format, painter_bytes(&painter, &stored)));

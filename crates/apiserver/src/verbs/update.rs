@@ -50,10 +50,7 @@ pub async fn update_part(call: &Call, resource: &Arc<Resource>, content: Bytes, 
         check_preconditions(resource, &call.info.name, &object, &found)?;
         let old = call.server.decode(resource, &found)?;
         let mut new = object.clone();
-        if matches!(text(&new, "/metadata/resourceVersion"), "" | "0") {
-            // An unconditional update is one of whatever is there now; validation wants to see a revision.
-            document::set_metadata(&mut new, "resourceVersion", Some(found.mod_revision.to_string().into()));
-        }
+        fill_revision(&mut new, &found);
         match writer.update(resource, &found, &old, new, part).await? {
             Updated::Stored(stored) | Updated::Deleted(stored) => {
                 return Ok(answer::document(StatusCode::OK, call.accept.format, painter_bytes(&painter, &stored)));
@@ -86,6 +83,13 @@ async fn create_instead(
     document::set_metadata(&mut object, "resourceVersion", None);
     let stored = call.writer(dry_run).create(resource, &call.info.namespace, object).await?;
     Ok(answer::document(StatusCode::CREATED, call.accept.format, painter_bytes(painter, &stored)))
+}
+
+/// An unconditional update is one of whatever is there now; validation wants to see a revision.
+pub fn fill_revision(object: &mut Value, found: &KeyValue) {
+    if matches!(text(object, "/metadata/resourceVersion"), "" | "0") {
+        document::set_metadata(object, "resourceVersion", Some(found.mod_revision.to_string().into()));
+    }
 }
 
 /// Compares uid and resourceVersion of the body with what is stored.

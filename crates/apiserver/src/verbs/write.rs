@@ -11,6 +11,7 @@ use daruma_store::{Expect, KeyValue, Outcome, Write};
 use serde_json::Value;
 
 use crate::admission::{self, Attributes, Operation};
+use crate::authorization::escalation;
 use crate::call::Warnings;
 use crate::document::{self, text};
 use crate::glue;
@@ -106,6 +107,7 @@ impl Writer<'_> {
         let name = text(&object, "/metadata/name").to_owned();
         let mut attributes = self.attributes(Operation::Create, resource, namespace, &name, object, None);
         admission::mutate(self.server, &mut attributes).await?;
+        escalation::confirm(self.server, &attributes).await?;
         self.fill_system_fields(&mut attributes.object);
         resource.kind.prepare_create(&mut attributes.object);
         let allocation = services::allocate(self.server, &mut attributes, self.dry_run)?;
@@ -223,6 +225,7 @@ impl Writer<'_> {
             Part::Status => resource.kind.prepare_status_update(&mut attributes.object, old),
             Part::Confined => {}
         }
+        escalation::confirm(self.server, &attributes).await?;
         let allocation = if part == Part::Main {
             services::allocate(self.server, &mut attributes, self.dry_run)?
         } else {

@@ -36,6 +36,53 @@ fn roles() {
 }
 
 #[test]
+fn nobody_gives_more_than_he_has() {
+    test(|cluster| async move {
+        let admin = &cluster.admin;
+        let base = "/apis/rbac.authorization.k8s.io/v1";
+        let rule = |verbs: &[&str], resources: &[&str], group: &str| json!({"verbs": verbs, "resources": resources, "apiGroups": [group]});
+        let all = rule(&["create", "update", "patch", "get"], &["roles", "rolebindings"], "rbac.authorization.k8s.io");
+        let maker = json!({"metadata": {"name": "maker"}, "rules": [all, rule(&["get"], &["pods"], "")]});
+        admin.post(&format!("{base}/clusterroles"), &maker).await.expect(201);
+        let binding = |role: &str| {
+            json!({"metadata": {"name": role}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "m"}]})
+        };
+        admin.post(&format!("{base}/clusterrolebindings"), &binding("maker")).await.expect(201);
+        let maker = cluster.caller("m", &["g"]);
+        let (roles, bindings) = (format!("{base}/namespaces/default/roles"), format!("{base}/namespaces/default/rolebindings"));
+        let role = |verbs: &[&str]| json!({"metadata": {"name": "r"}, "rules": [rule(verbs, &["pods"], "")]});
+        let refused = maker.post(&roles, &role(&["get", "list", "watch"])).await.expect(403);
+        assert_eq!(
+            refused.message(),
+            "roles.rbac.authorization.k8s.io \"r\" is forbidden: user \"m\" (groups=[\"g\" \"system:authenticated\"]) is attempting to grant \
+             RBAC permissions not currently held:\n{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"list\" \"watch\"]}"
+        );
+        maker.post(&roles, &role(&["get"])).await.expect(201);
+        maker.patch(&format!("{roles}/r"), "merge-patch", &json!({"metadata": {"finalizers": ["a/b"]}})).await.expect(200);
+        maker.patch(&format!("{roles}/r"), "merge-patch", &json!({"rules": role(&["delete"])["rules"]})).await.expect(403);
+        maker.post(&bindings, &binding("cluster-admin")).await.expect(403);
+        maker.post(&bindings, &binding("none")).await.expect(404);
+        maker.post(&bindings, &binding("maker")).await.expect(201);
+        let bind =
+            json!({"metadata": {"name": "bind"}, "rules": [rule(&["bind"], &["clusterroles"], "rbac.authorization.k8s.io")]});
+        admin.post(&format!("{base}/clusterroles"), &bind).await.expect(201);
+        admin.post(&format!("{base}/clusterrolebindings"), &binding("bind")).await.expect(201);
+        // Authorization looks at caches.
+        cluster.world.sleep(std::time::Duration::from_millis(10)).await;
+        maker.post(&bindings, &binding("cluster-admin")).await.expect(201);
+    });
+}
+
+#[test]
+fn a_missing_namespace_comes_first() {
+    test(|cluster| async move {
+        let refused = cluster.admin.post("/api/v1/namespaces/none/pods", &pod("p")).await.expect(404);
+        assert_eq!(refused.message(), "namespaces \"none\" not found");
+    });
+}
+
+#[test]
 fn nodes() {
     test(|cluster| async move {
         let admin = &cluster.admin;

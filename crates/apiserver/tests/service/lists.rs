@@ -84,7 +84,12 @@ fn selectors() {
         check("fieldSelector=metadata.name%3Dm002", &["m002"]).await;
         check("fieldSelector=metadata.name!%3Dm002&labelSelector=parity%3Deven", &["m000"]).await;
         let bad = admin.get(&format!("{PATH}?fieldSelector=spec.x%3Dy")).await.expect(400);
-        assert!(bad.message().contains("not a known field selector"), "{}", bad.message());
+        let known = "only \"metadata.name\", \"metadata.namespace\"";
+        assert_eq!(bad.message(), format!("\"spec.x\" is not a known field selector: {known}"), "kubectl says what it asked for");
+        let bad = admin.get("/api/v1/pods?fieldSelector=foo%3Dbar").await.expect(400);
+        assert_eq!(bad.message(), "field label not supported: foo");
+        let bad = admin.get("/api/v1/pods?labelSelector=a+b").await.expect(400);
+        assert_eq!(bad.message(), "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt");
         let everywhere = admin.get("/api/v1/configmaps?fieldSelector=metadata.namespace%3Ddefault").await.expect(200);
         assert_eq!(names(&everywhere).len(), 4);
     });

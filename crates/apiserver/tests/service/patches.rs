@@ -29,8 +29,15 @@ fn three_kinds_of_patches() {
         let changed =
             admin.patch(&one, "json-patch", &json!([{"op": "replace", "path": "/spec/replicas", "value": 5}])).await.expect(200);
         assert_eq!(changed.json["spec"]["replicas"], 5);
-        admin.patch(&one, "json-patch", &json!([{"op": "test", "path": "/spec/replicas", "value": 4}])).await.expect(422);
+        let refused =
+            admin.patch(&one, "json-patch", &json!([{"op": "test", "path": "/spec/replicas", "value": 4}])).await.expect(422);
+        assert_eq!(refused.message(), "the server rejected our request due to an error in our request");
+        assert_eq!(refused.json["details"], json!({}), "kubectl prints causes alone where there are some");
         admin.patch(&one, "merge-patch", &json!({"metadata": {"resourceVersion": "1"}})).await.expect(409);
+        let without =
+            json!({"metadata": {"resourceVersion": null, "uid": null, "creationTimestamp": null}, "spec": {"replicas": 6}});
+        let changed = admin.patch(&one, "strategic-merge-patch", &without).await.expect(200);
+        assert_eq!((&changed.json["spec"]["replicas"], changed.at("/metadata/uid")), (&json!(6), patched.at("/metadata/uid")));
         let apply =
             admin.send("PATCH", &one, &[("content-type", "application/apply-patch+yaml")], Some(&deployment())).await.expect(415);
         assert!(apply.message().contains("application/merge-patch+json"), "{}", apply.message());
@@ -136,6 +143,12 @@ fn scale() {
             (scale.at("/kind"), &scale.json["spec"]["replicas"], scale.at("/status/selector")),
             ("Scale", &json!(2), "a=b")
         );
+        let wish = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")];
+        let table = admin.send("GET", &path, &wish, None).await.expect(200);
+        let columns: Vec<&str> =
+            table.json["columnDefinitions"].as_array().expect("columns").iter().filter_map(|one| one["name"].as_str()).collect();
+        assert_eq!(columns, ["Name", "Desired", "Available", "Age"]);
+        assert_eq!(table.json["rows"][0]["cells"], json!(["d", 2, 0, "0s"]));
         let mut more = scale.json.clone();
         more["spec"]["replicas"] = json!(3);
         admin.put(&path, &more).await.expect(200);

@@ -59,3 +59,25 @@ fn node_ports() {
         admin.post(PATH, &service("c", ports(30080))).await.expect(201);
     });
 }
+
+#[test]
+fn the_kubernetes_service_comes_back() {
+    test(|cluster| async move {
+        let (admin, path) = (&cluster.admin, format!("{PATH}/kubernetes"));
+        admin.delete(&path, &json!({})).await.expect(200);
+        admin.get(&path).await.expect(404);
+        cluster.world.sleep(std::time::Duration::from_secs(11)).await;
+        assert_eq!(admin.get(&path).await.expect(200).at("/spec/clusterIP"), "10.96.0.1");
+    });
+}
+
+#[test]
+fn endpoints_are_deprecated() {
+    test(|cluster| async move {
+        for path in ["/api/v1/endpoints", "/api/v1/namespaces/default/endpoints/kubernetes"] {
+            let answer = cluster.admin.get(path).await.expect(200);
+            let warning = "299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\"";
+            assert_eq!(answer.headers["warning"], warning, "{path}");
+        }
+    });
+}

@@ -33,11 +33,16 @@ impl Cluster {
             .args(arguments)
             .env("DARUMA_NAME", &self.name)
             .env("DARUMA_ROOT", &self.root)
-            .env("KUBECONFIG", self.root.join(&self.name).join("kubeconfig"))
+            .env("KUBECONFIG", self.kubeconfig())
             .output()
             .map_err(|error| format!("{}: {error}", program.display()))?;
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if output.status.success() { Ok(out.into_owned()) } else { Err(format!("{arguments:?}: {out}{err}")) }
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.root.join(&self.name).join("kubeconfig")
     }
 
     /// Runs daruma.

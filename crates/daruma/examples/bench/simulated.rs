@@ -92,7 +92,8 @@ impl Kubelets {
         for index in 0..count {
             let name = format!("node-{index:03}");
             calls::ensure(&transport, "/api/v1/nodes", &node(&name)).await?;
-            let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}, "spec": lease()});
+            let lease =
+                json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}, "spec": lease()});
             calls::ensure(&transport, "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", &lease).await?;
         }
         let stop = Arc::new(AtomicBool::new(false));

@@ -63,7 +63,7 @@ pub fn run(component: Component) -> Result<()> {
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = runtime.enable_all().max_blocking_threads(16).build()?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let ended = async {
             match component {
                 Component::ApiServer(flags) => apiserver::run(flags).await,
@@ -81,7 +81,10 @@ pub fn run(component: Component) -> Result<()> {
             () = asked_to_end() => Ok(()),
             result = ended => result,
         }
-    })
+    });
+    // Blocking calls that never return (reads of pipes, waits) must not keep the process.
+    runtime.shutdown_background();
+    result
 }
 
 /// Completes when SIGTERM or SIGINT arrives.

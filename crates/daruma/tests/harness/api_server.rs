@@ -8,6 +8,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daruma_cluster::kubeconfig;
@@ -133,8 +134,13 @@ impl ApiServer {
 
     /// A connection of its own, as a member of system:masters.
     pub fn transport(&self) -> HttpsTransport {
-        let trust = TlsTrust::Ca(self.pki.ca.certificate.clone());
-        HttpsTransport::new("127.0.0.1", self.port, &trust, &self.admin, false).expect("certificates of our own")
+        self.connector()()
+    }
+
+    /// Makes connections for as long as anyone wants.
+    pub fn connector(&self) -> Arc<dyn Fn() -> HttpsTransport + Send + Sync> {
+        let (trust, admin, port) = (TlsTrust::Ca(self.pki.ca.certificate.clone()), self.admin.clone(), self.port);
+        Arc::new(move || HttpsTransport::new("127.0.0.1", port, &trust, &admin, false).expect("certificates of our own"))
     }
 
     /// Waits until /readyz says ok; how long that took.

@@ -2,11 +2,28 @@
 
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
+use std::fs;
+use std::path::Path;
+
 use daruma_client::{Body, Transport, empty_body, full_body};
-use daruma_host::https::HttpsTransport;
+use daruma_cluster::kubeconfig::{self, Source, User};
+use daruma_host::https::{ClientIdentity, HttpsTransport, TlsTrust};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
+
+/// A connection of its own with a kubeconfig's certificate.
+pub fn connect(path: &Path) -> HttpsTransport {
+    let config = kubeconfig::parse(&fs::read_to_string(path).expect("a kubeconfig")).expect("a kubeconfig");
+    let text = |source: &Source| match source {
+        Source::Inline(text) => text.clone(),
+        Source::File(path) => fs::read_to_string(path).expect("a file"),
+    };
+    let User::Certificate { certificate, key } = &config.user else { panic!("a certificate is expected") };
+    let identity = ClientIdentity::Certificate { certificate: text(certificate), key: text(key) };
+    HttpsTransport::new(&config.host, config.port, &TlsTrust::Ca(text(&config.authority)), &identity, false)
+        .expect("certificates")
+}
 
 /// One call; the whole answer.
 pub async fn call(transport: &HttpsTransport, method: Method, path: &str, body: &[u8]) -> Result<(StatusCode, Vec<u8>), String> {

@@ -14,10 +14,12 @@ use serde_json::{Value, json};
 
 use super::calls::{self, Lines};
 
-
 const MAPS: &str = "/api/v1/namespaces/load/configmaps";
 /// Objects of a writer; small, so that every one is changed often.
 const OBJECTS: u64 = 20;
+
+/// How long an answer to a question may take before it is asked over a new connection.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What became of one object: `None` is deleted.
 type Content = Option<u64>;
@@ -37,13 +39,52 @@ struct Book {
     complaints: Vec<String>,
 }
 
+/// Makes a connection to the server.
+type Connect = Arc<dyn Fn() -> HttpsTransport + Send + Sync>;
+
+/// A connection that is made anew when the server is: nobody hangs up for a machine without power.
+struct Connection {
+    connect: Connect,
+    transport: HttpsTransport,
+    restarts: tokio::sync::watch::Receiver<u64>,
+}
+
+impl Connection {
+    fn new(connect: &Connect, restarts: &tokio::sync::watch::Receiver<u64>) -> Self {
+        Self { connect: connect.clone(), transport: connect(), restarts: restarts.clone() }
+    }
+
+    /// A change: given up when the server that it went to is gone, never before.
+    async fn change(&mut self, method: Method, path: &str, body: &[u8]) -> Result<(StatusCode, Vec<u8>), String> {
+        tokio::select! {
+            biased;
+            _ = self.restarts.changed() => {
+                self.transport = (self.connect)();
+                Err("the server is gone".into())
+            }
+            answer = calls::call(&self.transport, method, path, body) => answer,
+        }
+    }
+
+    /// A question, which can be given up at any time.
+    async fn ask(&mut self, path: &str) -> Result<(StatusCode, Vec<u8>), String> {
+        let answer = tokio::time::timeout(PATIENCE, calls::call(&self.transport, Method::GET, path, b"")).await;
+        let answer = answer.unwrap_or_else(|_| Err("no answer".into()));
+        if answer.is_err() {
+            self.transport = (self.connect)();
+        }
+        answer
+    }
+}
+
 /// Load on one API server, until [`Load::finish`].
 pub struct Load {
+    connect: Connect,
+    restarts: tokio::sync::watch::Sender<u64>,
     stop: Arc<AtomicBool>,
     book: Arc<Mutex<Book>>,
     writers: Vec<tokio::task::JoinHandle<()>>,
     watcher: tokio::task::JoinHandle<()>,
-    transport: HttpsTransport,
 }
 
 /// Figures of a load.
@@ -63,20 +104,32 @@ pub struct Outcome {
 
 impl Load {
     /// Starts `writers` writers and one watcher, each with a connection of its own.
-    pub async fn start(writers: u64, connect: impl Fn() -> HttpsTransport) -> Self {
+    pub async fn start(writers: u64, connect: Connect) -> Self {
         let transport = connect();
         let namespace = json!({"metadata": {"name": "load"}});
         calls::ensure(&transport, "/api/v1/namespaces", &namespace).await.expect("a namespace");
         let (stop, book) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Book::default())));
-        let watcher = tokio::spawn(watch(connect(), stop.clone(), book.clone()));
-        let writers = (0..writers).map(|writer| tokio::spawn(write(connect(), writer, stop.clone(), book.clone()))).collect();
-        Self { stop, book, writers, watcher, transport }
+        let (restarts, receiver) = tokio::sync::watch::channel(0);
+        let connection = || Connection::new(&connect, &receiver);
+        let watcher = tokio::spawn(watch(connection(), stop.clone(), book.clone()));
+        let writers = (0..writers).map(|writer| tokio::spawn(write(connection(), writer, stop.clone(), book.clone()))).collect();
+        Self { connect, restarts, stop, book, writers, watcher }
+    }
+
+    /// The server that was there is gone for certain; whatever was asked of it gets no answer.
+    pub fn restarted(&self) {
+        self.restarts.send_modify(|restarts| *restarts += 1);
+    }
+
+    /// How many changes were acknowledged so far.
+    pub fn acknowledged(&self) -> usize {
+        self.book.lock().expect("no panic").changes.len()
     }
 
     /// Compares what the server has with what it acknowledged; the writers go on meanwhile.
     pub async fn check(&self) {
         let before = self.book.lock().expect("no panic").acknowledged.clone();
-        let Ok((objects, _)) = list(&self.transport).await else { return };
+        let (objects, _) = list(&(self.connect)()).await.expect("a list after a start");
         let mut book = self.book.lock().expect("no panic");
         for (name, content) in before {
             let now = objects.get(&name).copied();
@@ -93,9 +146,10 @@ impl Load {
         for writer in self.writers {
             writer.await.expect("a writer does not panic");
         }
+        let transport = (self.connect)();
         // A last change marks the end of the watch.
         let mark = json!({"metadata": {"generateName": "mark-"}, "data": {"n": "0"}});
-        let mark = calls::json(&self.transport, Method::POST, MAPS, &mark).await.expect("a last write");
+        let mark = calls::json(&transport, Method::POST, MAPS, &mark).await.expect("a last write");
         let end = revision(&mark);
         for _ in 0..100 {
             let reached = {
@@ -108,9 +162,11 @@ impl Load {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         self.watcher.abort();
-        let (objects, _) = list(&self.transport).await.expect("a last list");
+        let (objects, _) = list(&transport).await.expect("a last list");
         let mut book = std::mem::take(&mut *self.book.lock().expect("no panic"));
-        if book.seen.last_key_value().is_none_or(|(revision, _)| *revision < end) && book.listed.last().is_none_or(|(_, to)| *to < end) {
+        if book.seen.last_key_value().is_none_or(|(revision, _)| *revision < end)
+            && book.listed.last().is_none_or(|(_, to)| *to < end)
+        {
             book.complaints.push(format!("the watch did not come to {end}"));
         }
         for (name, content) in &book.acknowledged {
@@ -161,7 +217,7 @@ async fn list(transport: &HttpsTransport) -> Result<(BTreeMap<String, u64>, u64)
 }
 
 /// Creates, changes and (every seventh time) deletes objects that nobody else writes.
-async fn write(transport: HttpsTransport, writer: u64, stop: Arc<AtomicBool>, book: Arc<Mutex<Book>>) {
+async fn write(mut connection: Connection, writer: u64, stop: Arc<AtomicBool>, book: Arc<Mutex<Book>>) {
     let mut last = 0;
     for count in 1.. {
         if stop.load(Ordering::Relaxed) {
@@ -176,7 +232,7 @@ async fn write(transport: HttpsTransport, writer: u64, stop: Arc<AtomicBool>, bo
             Some(_) => (Method::PUT, path.as_str(), Some(count)),
         };
         let body = new.map(|content| map(&name, content)).unwrap_or_default();
-        let answer = calls::call(&transport, method.clone(), path, &body).await;
+        let answer = connection.change(method.clone(), path, &body).await;
         let mut complaint = None;
         match answer {
             Ok((status, answer)) if status.is_success() => {
@@ -195,11 +251,11 @@ async fn write(transport: HttpsTransport, writer: u64, stop: Arc<AtomicBool>, bo
             }
             Ok((status, answer)) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
                 complaint = Some(format!("{method} {path} ({old:?} before): {status}: {}", String::from_utf8_lossy(&answer)));
-                find_out(&transport, &name, old, new, &book, &stop).await;
+                find_out(&mut connection, &name, old, new, &book, &stop).await;
             }
             _ => {
                 book.lock().expect("no panic").unknown += 1;
-                find_out(&transport, &name, old, new, &book, &stop).await;
+                find_out(&mut connection, &name, old, new, &book, &stop).await;
             }
         }
         book.lock().expect("no panic").complaints.extend(complaint);
@@ -207,25 +263,18 @@ async fn write(transport: HttpsTransport, writer: u64, stop: Arc<AtomicBool>, bo
 }
 
 /// After a lost answer: either the old content or the new one must be there.
-async fn find_out(
-    transport: &HttpsTransport,
-    name: &str,
-    old: Content,
-    new: Content,
-    book: &Mutex<Book>,
-    stop: &AtomicBool,
-) {
+async fn find_out(connection: &mut Connection, name: &str, old: Content, new: Content, book: &Mutex<Book>, stop: &AtomicBool) {
     for attempt in 0.. {
-        let answer = calls::call(transport, Method::GET, &format!("{MAPS}/{name}"), b"").await;
+        let answer = connection.ask(&format!("{MAPS}/{name}")).await;
         let now = match answer {
             Ok((StatusCode::OK, object)) => Some(content(&serde_json::from_slice(&object).unwrap_or_default())),
             Ok((StatusCode::NOT_FOUND, _)) => None,
             other => {
-                if stop.load(Ordering::Relaxed) && attempt > 2000 {
+                if stop.load(Ordering::Relaxed) && attempt > 100 {
                     book.lock().expect("no panic").complaints.push(format!("{name}: no answer any more: {other:?}"));
                     return;
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             }
         };
@@ -239,36 +288,41 @@ async fn find_out(
 }
 
 /// Watches from the last revision on, again and again.
-async fn watch(transport: HttpsTransport, stop: Arc<AtomicBool>, book: Arc<Mutex<Book>>) {
+async fn watch(mut connection: Connection, stop: Arc<AtomicBool>, book: Arc<Mutex<Book>>) {
     let mut last = None;
     loop {
         let Some(from) = last else {
-            match list(&transport).await {
-                Ok((_, revision)) => {
-                    let mut book = book.lock().expect("no panic");
-                    let after = book.seen.last_key_value().map_or(0, |(revision, _)| *revision);
-                    let listed = book.listed.last().map_or(0, |(_, to)| *to);
-                    book.listed.push((after.max(listed), revision));
-                    last = Some(revision);
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            let listed = tokio::time::timeout(PATIENCE, list(&connection.transport)).await;
+            if let Ok(Ok((_, revision))) = listed {
+                let mut book = book.lock().expect("no panic");
+                let after = book.seen.last_key_value().map_or(0, |(revision, _)| *revision);
+                let listed = book.listed.last().map_or(0, |(_, to)| *to);
+                book.listed.push((after.max(listed), revision));
+                last = Some(revision);
+            } else {
+                connection.transport = (connection.connect)();
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
             continue;
         };
         let path = format!("{MAPS}?watch=1&allowWatchBookmarks=true&resourceVersion={from}");
-        match Lines::open(&transport, &path).await {
-            Ok(mut lines) => {
-                while let Some(line) = lines.next().await {
-                    if !take(&line, &mut last, &book) {
-                        break;
-                    }
+        let opened = tokio::time::timeout(PATIENCE, Lines::open(&connection.transport, &path)).await;
+        match opened.unwrap_or_else(|_| Err((None, "no answer".into()))) {
+            Ok(mut lines) => loop {
+                let line = tokio::select! {
+                    biased;
+                    line = lines.next() => line,
+                    _ = connection.restarts.changed() => None,
+                };
+                if !line.is_some_and(|line| take(&line, &mut last, &book)) {
+                    break;
                 }
-            }
+            },
             Err((Some(StatusCode::GONE), _)) => last = None,
             Err((Some(status), text)) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
                 book.lock().expect("no panic").complaints.push(format!("watch from {from}: {status}: {text}"));
             }
-            Err(_) => {}
+            Err(_) => connection.transport = (connection.connect)(),
         }
         if stop.load(Ordering::Relaxed) && last.is_none() {
             continue;

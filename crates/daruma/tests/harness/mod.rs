@@ -6,8 +6,9 @@ pub mod api_server;
 pub mod calls;
 pub mod load;
 
+use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -18,8 +19,45 @@ pub struct Cluster {
     root: PathBuf,
 }
 
-/// Why this host cannot run the test, if it cannot.
-pub fn cannot_run() -> Option<String> {
+/// One test of a binary.
+pub struct Test {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it starts a cluster; it is skipped where none can run.
+    pub needs_cluster: bool,
+    /// Whether it is run on demand only (`--run-ignored`).
+    pub slow: bool,
+    /// Panics when it fails.
+    pub run: fn(),
+}
+
+/// A test that needs a cluster.
+pub const fn test(name: &'static str, run: fn()) -> Test {
+    Test { name, needs_cluster: true, slow: false, run }
+}
+
+/// Runs the tests of a binary as the test runners expect it. What cannot run here counts as skipped.
+pub fn main(tests: &'static [Test]) {
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    // Clusters share one kernel and few cores.
+    arguments.test_threads = Some(1);
+    let problem = cannot_run();
+    if let Some(problem) = &problem {
+        eprintln!("tests that need a cluster are skipped, because this host cannot run one:\n{problem}");
+    }
+    let trial = |test: &'static Test| {
+        let skipped = test.slow || (test.needs_cluster && problem.is_some());
+        let run = || {
+            (test.run)();
+            Ok(())
+        };
+        libtest_mimic::Trial::test(test.name, run).with_ignored_flag(skipped)
+    };
+    libtest_mimic::run(&arguments, tests.iter().map(trial).collect()).exit();
+}
+
+/// Why this host cannot run a cluster, if it cannot.
+fn cannot_run() -> Option<String> {
     let output = Command::new(env!("CARGO_BIN_EXE_daruma")).arg("doctor").output().expect("daruma starts");
     (!output.status.success()).then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -73,6 +111,16 @@ impl Cluster {
         serde_json::from_str(&output).expect("kubectl prints JSON")
     }
 
+    /// Starts `kubectl … --watch`.
+    pub fn watch(&self, arguments: &[&str]) -> Watch {
+        let mut command = self.command("kubectl");
+        let child = command.args(arguments).arg("--watch").stdout(Stdio::piped()).spawn().expect("kubectl starts");
+        let watch = Watch { child };
+        // What happens from now on must not be missed: the first rows are there once it watches.
+        std::thread::sleep(Duration::from_millis(500));
+        watch
+    }
+
     /// Pods of the story's Deployment, in name order.
     pub fn pods(&self) -> Vec<Value> {
         let list = self.json(&["get", "pods", "-l", "app=kubernetes-bootcamp"]);
@@ -92,6 +140,22 @@ impl Cluster {
         let addresses = node["status"]["addresses"].as_array().cloned().unwrap_or_default();
         let internal = addresses.iter().find(|address| address["type"] == "InternalIP").expect("an InternalIP");
         internal["address"].as_str().expect("a text").to_owned()
+    }
+}
+
+/// A kubectl that watches.
+pub struct Watch {
+    child: Child,
+}
+
+impl Watch {
+    /// Ends it and gives what it printed.
+    pub fn end(mut self) -> String {
+        self.child.kill().expect("it runs");
+        let mut text = String::new();
+        self.child.stdout.take().expect("a pipe").read_to_string(&mut text).expect("a text");
+        self.child.wait().expect("it ends");
+        text
     }
 }
 

@@ -139,10 +139,10 @@ mod latin1 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn spec() -> MachineSpec {
+    pub(in crate::machine) fn spec() -> MachineSpec {
         MachineSpec {
             name: "worker-0".to_owned(),
             cluster: "demo".to_owned(),

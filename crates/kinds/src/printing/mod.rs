@@ -39,8 +39,8 @@ pub(crate) fn name(object: &Value) -> Value {
     at(object, &["metadata", "name"]).as_str().unwrap_or_default().into()
 }
 
-/// Time since creation.
-pub(crate) fn age(object: &Value, now: jiff::Timestamp) -> Value {
+/// The `Age` cell: time since creation.
+pub fn age(object: &Value, now: jiff::Timestamp) -> Value {
     since(at(object, &["metadata", "creationTimestamp"]), now).into()
 }
 

@@ -73,6 +73,11 @@ pub(super) async fn command(
                 if !stdin {
                     session.stdin = None;
                 }
+                if attach {
+                    // How the main process ends is the pod's status; the attachment itself went well.
+                    let ended = session.exit_code;
+                    session.exit_code = Box::pin(async move { ended.await.map(|_| 0) });
+                }
                 session
             }
             Err(error) => failed_session(error),

@@ -58,7 +58,9 @@ pub fn tell(shared: &Arc<Shared>, cell: &PodCell, terminal: bool) -> PodStatus {
     let host_ips = shared.host_ips();
     let mut state = cell.lock();
     let api = state.mirror.as_ref().unwrap_or(&state.pod).status.clone().unwrap_or_default();
-    let old = state.status.clone().unwrap_or_else(|| api.clone());
+    // An address is remembered by the kubelet that saw it (its PLEG's cache, in the real one). So after a reboot
+    // the pod has none until it has a new sandbox.
+    let old = state.status.clone().unwrap_or_else(|| PodStatus { pod_ip: None, pod_ips: None, ..api.clone() });
     let mut fresh = status::generate(&Inputs {
         pod: &state.pod,
         old: &old,

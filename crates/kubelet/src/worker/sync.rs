@@ -39,6 +39,12 @@ pub(super) async fn sync(shared: &Arc<Shared>, cell: &Arc<PodCell>, probes: &mut
         next = next.min(rest);
     }
     let status = tell(shared, cell, false);
+    if view.sandboxes.is_empty()
+        && let Some(rest) = deadline(shared, cell, &pod)
+    {
+        // The start time is known only now that it has been told.
+        next = next.min(rest);
+    }
     if is_terminal(status.phase.as_deref()) {
         cell.end(pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30));
         return Duration::ZERO;

@@ -153,7 +153,7 @@ fn a_reset_of_the_machine() {
         node.start("b2");
         node.sleep(1000).await;
         let history = node.api.history();
-        let error = history.iter().position(|line| line == "0/1 Error 0 10.244.1.2 Running");
+        let error = history.iter().position(|line| line == "0/1 Error 0 <none> Running");
         assert!(error.is_some(), "{history:?}");
         assert_eq!(history.last().map(String::as_str), Some("1/1 running 1 10.244.1.3 Running"), "{history:?}");
         let reasons = node.api.reasons();

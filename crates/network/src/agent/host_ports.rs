@@ -41,7 +41,8 @@ pub fn table(pods: &[Arc<Pod>]) -> Option<Table> {
     let mut hairpin = Set::new(SetKind::Plain, &HAIRPIN_KEY);
     for pod in pods {
         let status = pod.status.as_ref();
-        let ended = status.and_then(|status| status.phase.as_deref()).is_some_and(|phase| phase == "Succeeded" || phase == "Failed");
+        let ended =
+            status.and_then(|status| status.phase.as_deref()).is_some_and(|phase| phase == "Succeeded" || phase == "Failed");
         let Some(address) = status.and_then(|status| status.pod_ip.as_ref()?.parse::<Ipv4Addr>().ok()).filter(|_| !ended) else {
             continue;
         };
@@ -98,8 +99,7 @@ mod tests {
 
     #[track_caller]
     fn check(pods: &[serde_json::Value], expected: &[&str]) {
-        let pods: Vec<Arc<Pod>> =
-            pods.iter().map(|pod| Arc::new(serde_json::from_value(pod.clone()).expect("a pod"))).collect();
+        let pods: Vec<Arc<Pod>> = pods.iter().map(|pod| Arc::new(serde_json::from_value(pod.clone()).expect("a pod"))).collect();
         let mut shown = Vec::new();
         for (name, chain) in table(&pods).map(|table| table.chains).unwrap_or_default() {
             for rule in chain.rules.iter().filter(|_| chain.base.is_none()) {

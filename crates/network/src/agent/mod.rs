@@ -69,7 +69,17 @@ pub async fn run(world: World, client: Client, links: Arc<dyn Links>, rules: Arc
     pods.start();
     nodes.start();
     nodes.wait_synced().await;
-    let mut agent = Agent { world: world.clone(), client, links, rules, config, table: None, host_ports: None, file: None, condition_set: false };
+    let mut agent = Agent {
+        world: world.clone(),
+        client,
+        links,
+        rules,
+        config,
+        table: None,
+        host_ports: None,
+        file: None,
+        condition_set: false,
+    };
     let mut last_problem = String::new();
     loop {
         let notified = changed.notified();
@@ -118,7 +128,8 @@ struct Agent {
     config: Config,
     /// Identity of our table; `None` while it is not there.
     table: Option<u64>,
-    /// The rules of host ports as they were set last.
+    /// The rules of host ports as they were set last; the outer `None`: never yet.
+    #[expect(clippy::option_option, reason = "no rules is a state that has to be set too")]
     host_ports: Option<Option<Table>>,
     /// What was written last.
     file: Option<NetworkFile>,
@@ -191,7 +202,9 @@ impl Agent {
         if let Some(directory) = self.config.file.parent() {
             self.world.disk.create_dir_all(directory, 0o755).await?;
         }
-        self.world.disk.write(&self.config.file, file.to_json(), WriteOptions::default()).await?;
+        // A node whose network was ready is ready again as soon as it is on again.
+        let durable = WriteOptions { durable: true, ..WriteOptions::default() };
+        self.world.disk.write(&self.config.file, file.to_json(), durable).await?;
         tracing::info!(range = file.pod_range, mtu = file.mtu, "the pod network is ready");
         Ok(())
     }

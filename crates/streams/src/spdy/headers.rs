@@ -163,10 +163,7 @@ mod tests {
         // Two blocks as kubectl port-forward 8080 sends them.
         let mut reader = HeaderReader::default();
         for (block, kind) in [
-            (
-                "78f9e3c6a7c202253a703a2b294a4dcc851625aca9a0808614cb45e01c60616061c0c0c0c0590489c64c50f2663400000000ffff",
-                "error",
-            ),
+            ("78f9e3c6a7c202253a703a2b294a4dcc851625aca9a0808614cb45e01c60616061c0c0c0c0590489c64c50f2663400000000ffff", "error"),
             ("c2aa19540e2512d60b000000ffff", "data"),
         ] {
             let expected = [("streamtype", kind), ("port", "8080"), ("requestid", "0")]

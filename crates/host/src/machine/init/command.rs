@@ -2,8 +2,11 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
 use crate::machine::MachineSpec;
 
@@ -37,7 +40,8 @@ impl Backoff {
 /// Starts the command with its output on `output`. Returns its process id; init reaps it with all others.
 pub(super) fn start(spec: &MachineSpec, output: &OwnedFd) -> io::Result<i32> {
     let (program, arguments) = spec.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .env_clear()
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -46,8 +50,14 @@ pub(super) fn start(spec: &MachineSpec, output: &OwnedFd) -> io::Result<i32> {
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
-        .stderr(output.try_clone()?)
-        .spawn()?;
+        .stderr(output.try_clone()?);
+    // Init blocks all signals, and a child inherits that: it could never be asked to end.
+    #[expect(unsafe_code, reason = "a step between fork and exec")]
+    // SAFETY: `sigprocmask` is async-signal-safe, and an empty set allocates nothing.
+    unsafe {
+        command.pre_exec(|| Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?));
+    }
+    let child = command.spawn()?;
     Ok(child.id() as i32)
 }
 
@@ -61,5 +71,22 @@ mod tests {
         let delays: Vec<u128> = (0..9).map(|_| backoff.after(Duration::ZERO).as_millis()).collect();
         assert_eq!(delays, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
         assert_eq!(backoff.after(STEADY), FIRST_DELAY);
+    }
+
+    #[test]
+    fn the_command_hears_signals() {
+        let mut spec = crate::machine::spec::tests::spec();
+        spec.command = ["/bin/sh", "-c", "grep SigBlk /proc/self/status"].map(str::to_owned).to_vec();
+        let (mut printed, output) = std::io::pipe().expect("a pipe");
+        let output = OwnedFd::from(output);
+        let blocked = |how| sigprocmask(how, Some(&SigSet::all()), None).expect("a mask");
+        blocked(SigmaskHow::SIG_BLOCK);
+        let pid = start(&spec, &output).expect("started");
+        blocked(SigmaskHow::SIG_UNBLOCK);
+        drop(output);
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut printed, &mut text).expect("read");
+        nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid), None).expect("ended");
+        assert_eq!(text.trim(), "SigBlk:\t0000000000000000");
     }
 }
