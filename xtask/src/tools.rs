@@ -30,6 +30,20 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Builds the optimised binary and gives its path.
+pub fn build_release(root: &Path) -> Result<PathBuf> {
+    let arguments = ["build", "--release", "--package", "daruma", "--bin", "daruma", "--message-format=json-render-diagnostics"];
+    eprintln!("+ cargo {}", arguments.join(" "));
+    let output = Command::new(env!("CARGO")).args(arguments).current_dir(root).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        bail!("the optimised build failed: {}", output.status);
+    }
+    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
+    let built = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let path = built.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
+    path.context("cargo did not say where the binary is")
+}
+
 /// Whether a program is on the PATH, or where root's programs are.
 pub fn on_path(program: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();

@@ -8,7 +8,7 @@ mod lru;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use daruma_api::core::v1::{Event, EventSource, ObjectReference};
@@ -80,6 +80,8 @@ pub struct EventRecorder {
     queue: mpsc::Sender<Event>,
     /// The nanoseconds in the name of the last event.
     last_stamp: Arc<AtomicI64>,
+    /// Events dropped because too many were waiting.
+    dropped: Arc<AtomicU64>,
 }
 
 impl EventRecorder {
@@ -95,6 +97,7 @@ impl EventRecorder {
             host: host.unwrap_or_default().into(),
             queue,
             last_stamp: Arc::default(),
+            dropped: Arc::default(),
         }
     }
 
@@ -139,7 +142,11 @@ impl EventRecorder {
             ..Default::default()
         };
         if self.queue.try_send(event).is_err() {
-            tracing::warn!(component = &*self.component, reason, "too many events are waiting, one is dropped");
+            // Said ever more rarely: what drops one event drops thousands.
+            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            if dropped.is_power_of_two() {
+                tracing::warn!(component = &*self.component, reason, dropped, "too many events are waiting, some are dropped");
+            }
         }
     }
 

@@ -23,7 +23,7 @@ fn main() {
 
 fn daruma(arguments: &[&str]) -> Output {
     let root = std::env::temp_dir().join("daruma-no-cluster");
-    Command::new(env!("CARGO_BIN_EXE_daruma")).args(arguments).env("DARUMA_ROOT", root).output().expect("daruma starts")
+    Command::new(harness::binary()).args(arguments).env("DARUMA_ROOT", root).output().expect("daruma starts")
 }
 
 #[track_caller]

@@ -3,7 +3,6 @@
 
 mod harness;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,7 +43,7 @@ fn check(what: &str, outcome: &Outcome, started: Instant, least: usize) {
 fn kill_the_api_server() {
     runtime().block_on(async {
         let started = Instant::now();
-        let mut server = ApiServer::prepare(Path::new(env!("CARGO_BIN_EXE_daruma")), "durability");
+        let mut server = ApiServer::prepare(&harness::binary(), "durability");
         server.start();
         server.ready().await.expect("the API server starts");
         let load = Load::start(WRITERS, server.connector()).await;

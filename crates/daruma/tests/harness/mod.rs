@@ -56,9 +56,14 @@ pub fn main(tests: &'static [Test]) {
     libtest_mimic::run(&arguments, tests.iter().map(trial).collect()).exit();
 }
 
+/// The binary under test: the optimised one where `cargo xtask ci` names it, else the one built with the tests.
+pub fn binary() -> PathBuf {
+    std::env::var_os("DARUMA_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_daruma").into(), PathBuf::from)
+}
+
 /// Why this host cannot run a cluster, if it cannot.
 fn cannot_run() -> Option<String> {
-    let output = Command::new(env!("CARGO_BIN_EXE_daruma")).arg("doctor").output().expect("daruma starts");
+    let output = Command::new(binary()).arg("doctor").output().expect("daruma starts");
     (!output.status.success()).then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -78,7 +83,7 @@ impl Cluster {
         self.root.join(&self.name).join("kubeconfig")
     }
 
-    fn command(&self, program: &str) -> Command {
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env("DARUMA_NAME", &self.name).env("DARUMA_ROOT", &self.root);
         command.env("KUBECONFIG", self.root.join(&self.name).join("kubeconfig"));
@@ -87,12 +92,12 @@ impl Cluster {
 
     /// Runs daruma and gives what it printed; fails the test when it fails.
     pub fn daruma(&self, arguments: &[&str]) -> String {
-        text(self.command(env!("CARGO_BIN_EXE_daruma")).args(arguments).output().expect("daruma starts"), arguments)
+        text(self.command(binary()).args(arguments).output().expect("daruma starts"), arguments)
     }
 
     /// Runs daruma, whatever becomes of it.
     pub fn try_daruma(&self, arguments: &[&str]) -> Output {
-        self.command(env!("CARGO_BIN_EXE_daruma")).args(arguments).output().expect("daruma starts")
+        self.command(binary()).args(arguments).output().expect("daruma starts")
     }
 
     /// Runs kubectl and gives what it printed; fails the test when it fails.
