@@ -54,9 +54,12 @@ fn help_on_everything() {
 }
 
 fn settings_are_checked_before_anything_starts() {
+    let before = traces();
     check_refused(&["up", "--set", "kube-thing.flag=1"], 1, "no such component");
     check_refused(&["up", "--set", "kubelet.flag=1"], 1, "has no such flag");
     check_refused(&["up", "--memory", "16Mi"], 1, "needs 128Mi or more");
+    let left: Vec<String> = traces().difference(&before).cloned().collect();
+    assert!(left.is_empty(), "left behind: {left:#?}");
 }
 
 /// Everything that a cluster makes on a host.

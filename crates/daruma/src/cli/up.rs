@@ -70,6 +70,7 @@ pub struct Flags {
 /// Starts the cluster and waits until every node is Ready.
 pub fn run(flags: &Flags) -> Result<()> {
     check_host()?;
+    check_flags(flags)?;
     let Which { name, root } = &flags.which;
     match Client::connect(root, name) {
         Err(SupervisorError::NotUp { .. }) => {}
@@ -130,13 +131,13 @@ fn check_host() -> Result<()> {
     Ok(())
 }
 
-fn shape(flags: &Flags, subnet: Subnet) -> Result<Shape> {
+/// Refuses what cannot be started, before anything is reserved or written.
+fn check_flags(flags: &Flags) -> Result<()> {
     if flags.controllers > 1 {
         bail!("clusters with several controllers are not supported yet; use --controllers 1");
     }
     flags::duration(&flags.node_monitor_grace_period).map_err(anyhow::Error::msg)?;
-    let host_cpus = std::thread::available_parallelism()?.get() as u64 * 1000;
-    let cpu_millis = flags.cpus.unwrap_or(host_cpus);
+    let (cpu_millis, host_cpus) = (cpu_millis(flags)?, host_cpu_millis()?);
     if cpu_millis > host_cpus {
         bail!("--cpus {}: this host has only {} CPUs", cpu_millis as f64 / 1000.0, host_cpus / 1000);
     }
@@ -146,11 +147,26 @@ fn shape(flags: &Flags, subnet: Subnet) -> Result<Shape> {
     if flags.disk < 256 << 20 {
         bail!("--disk: a machine needs 256Mi or more");
     }
+    for (component, flag, value) in &flags.settings {
+        crate::components::check_setting(component, flag, value)?;
+    }
+    Ok(())
+}
+
+fn host_cpu_millis() -> Result<u64> {
+    Ok(std::thread::available_parallelism()?.get() as u64 * 1000)
+}
+
+fn cpu_millis(flags: &Flags) -> Result<u64> {
+    flags.cpus.map_or_else(host_cpu_millis, Ok)
+}
+
+fn shape(flags: &Flags, subnet: Subnet) -> Result<Shape> {
     let mut shape = Shape {
         name: flags.which.name.clone(),
         network: subnet.network,
         machines: Shape::place(subnet.network, flags.controllers, flags.workers),
-        cpu_millis,
+        cpu_millis: cpu_millis(flags)?,
         memory_bytes: flags.memory,
         disk_bytes: flags.disk,
         boot_time_ms: u64::try_from(flags.boot_time.as_millis())?,
@@ -159,7 +175,6 @@ fn shape(flags: &Flags, subnet: Subnet) -> Result<Shape> {
         settings: Default::default(),
     };
     for (component, flag, value) in &flags.settings {
-        crate::components::check_setting(component, flag, value)?;
         shape.settings.entry(component.clone()).or_default().insert(flag.clone(), value.clone());
     }
     Ok(shape)
