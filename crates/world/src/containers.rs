@@ -416,6 +416,16 @@ pub trait ContainerRuntime: Send + Sync {
     fn remove_container(&self, id: &str) -> Answer<()>;
     /// All containers, ordered by id.
     fn list_containers(&self) -> Answer<Vec<Container>>;
+    /// The sandboxes and containers of one pod, ordered by id. Engines that keep them by pod answer without copying all others.
+    fn list_pod(&self, pod_uid: &str) -> Answer<(Vec<Sandbox>, Vec<Container>)> {
+        let (sandboxes, containers, uid) = (self.list_sandboxes(), self.list_containers(), pod_uid.to_owned());
+        Box::pin(async move {
+            let (mut sandboxes, mut containers) = (sandboxes.await?, containers.await?);
+            sandboxes.retain(|sandbox| sandbox.config.uid == uid);
+            containers.retain(|container| sandboxes.iter().any(|sandbox| sandbox.id == container.sandbox_id));
+            Ok((sandboxes, containers))
+        })
+    }
     /// Changes limits of a running container.
     fn update_resources(&self, id: &str, resources: Resources) -> Answer<()>;
     /// Reopens the log file (after rotation).

@@ -11,6 +11,7 @@ pub mod containers;
 pub mod disk;
 pub mod hardware;
 pub mod links;
+pub mod machines;
 pub mod net;
 pub mod packet_rules;
 pub mod random;
