@@ -11,6 +11,7 @@ use daruma_api::k8s_openapi::{Metadata, Resource};
 use daruma_api::meta::ObjectExt;
 use daruma_api::metav1::ObjectMeta;
 use daruma_world::World;
+use daruma_world::tasks::AbortOnDrop;
 use futures::StreamExt;
 use futures::future::{Either, select};
 use serde::Serialize;
@@ -120,6 +121,14 @@ where
         let informer = self.clone();
         let world = self.api.client().world().clone();
         world.clone().spawn("informer", async move { informer.run(world).await });
+    }
+
+    /// As [`Informer::start`], until the guard is dropped. Handlers that hold the guard's owner must hold it weakly.
+    #[must_use = "the copy is no longer kept current once the guard is dropped"]
+    pub fn start_scoped(&self) -> AbortOnDrop {
+        let informer = self.clone();
+        let world = self.api.client().world().clone();
+        world.clone().spawn("informer", async move { informer.run(world).await }).abort_on_drop()
     }
 
     /// Whether the first list has arrived.

@@ -9,6 +9,7 @@ mod error;
 mod rate_limit;
 mod transport;
 
+pub mod connection;
 pub mod events;
 pub mod informer;
 pub mod leader_election;

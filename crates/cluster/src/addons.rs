@@ -40,22 +40,20 @@ pub fn objects(shape: &Shape) -> Vec<Value> {
     objects
 }
 
-/// Appends the flags that were set for the component that a workload runs.
+/// Sets the flags that were set for the component that a workload runs.
 fn add_flags(object: &mut Value, shape: &Shape) {
-    let Some(args) = object.pointer_mut("/spec/template/spec/containers/0/args").and_then(Value::as_array_mut) else {
-        return;
-    };
-    let component = args.first().and_then(Value::as_str).unwrap_or_default().to_owned();
-    args.extend(shape.extra_flags(&component).into_iter().map(Value::from));
+    let Some(container) = object.pointer_mut("/spec/template/spec/containers/0") else { return };
+    let component = container["args"][0].as_str().unwrap_or_default().to_owned();
+    shape.set_container_flags(&component, container);
 }
 
-/// Creates every object that is not there yet; what is there stays as it is.
+/// Creates every one of `objects` that is not there yet; what is there stays as it is.
 ///
 /// # Errors
 /// The first call that fails for another reason than that the object exists.
-pub async fn apply(client: &Client, shape: &Shape) -> Result<(), ClientError> {
-    for object in objects(shape) {
-        match client.json(http::Method::POST, &collection(&object), "application/json", Some(object.to_string().into())).await {
+pub async fn apply(client: &Client, objects: &[Value]) -> Result<(), ClientError> {
+    for object in objects {
+        match client.json(http::Method::POST, &collection(object), "application/json", Some(object.to_string().into())).await {
             Ok(_) => {}
             Err(error) if error.is_already_exists() => {}
             Err(error) => return Err(error),

@@ -28,19 +28,36 @@ pub struct Pair {
 }
 
 /// What a certificate is for.
-struct Request<'a> {
-    common_name: &'a str,
-    organization: Option<&'a str>,
-    names: Vec<String>,
-    addresses: Vec<IpAddr>,
-    server: bool,
-    client: bool,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// The user, for clients.
+    pub common_name: &'a str,
+    /// The user's group.
+    pub organization: Option<&'a str>,
+    /// Host names.
+    pub names: Vec<String>,
+    /// Addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Shown by servers.
+    pub server: bool,
+    /// Shown by clients.
+    pub client: bool,
 }
 
 impl<'a> Request<'a> {
     fn client(common_name: &'a str, organization: Option<&'a str>) -> Self {
         Self { common_name, organization, names: vec![], addresses: vec![], server: false, client: true }
     }
+}
+
+/// Makes certificates. A [`World`] makes real ones, with its clock and chance; where nothing verifies
+/// signatures, something simpler will do.
+pub trait Sign {
+    /// A certificate of `issuer`'s authority.
+    ///
+    /// # Errors
+    /// The authority's files are damaged, or a name cannot stand in a certificate.
+    fn sign(&self, issuer: &Pair, request: &Request<'_>) -> Result<Pair, PkiError>;
 }
 
 /// All that the machines of a cluster are given.
@@ -61,16 +78,15 @@ const VALID_DAYS: i64 = 3650;
 impl Pki {
     /// Makes new authorities.
     pub fn create(world: &World) -> Result<Self, PkiError> {
-        let service_account = key("sa")?;
         Ok(Self {
             ca: authority(world, "kubernetes")?,
             front_proxy_ca: authority(world, "front-proxy-ca")?,
-            service_account: Pair { certificate: service_account.public_key_pem(), key: service_account.serialize_pem() },
+            service_account: service_account_keys()?,
         })
     }
 
     /// The API server's serving certificate.
-    pub fn api_server(&self, world: &World, shape: &Shape) -> Result<Pair, PkiError> {
+    pub fn api_server(&self, signer: &dyn Sign, shape: &Shape) -> Result<Pair, PkiError> {
         let mut names: Vec<String> =
             ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"].map(str::to_owned).to_vec();
         names.push(format!("kubernetes.default.svc.{CLUSTER_DOMAIN}"));
@@ -84,36 +100,36 @@ impl Pki {
         }
         let request =
             Request { common_name: "kube-apiserver", organization: None, names, addresses, server: true, client: false };
-        Self::issue(world, &self.ca, &request)
+        signer.sign(&self.ca, &request)
     }
 
     /// How the API server shows itself to kubelets.
-    pub fn api_server_kubelet_client(&self, world: &World) -> Result<Pair, PkiError> {
-        Self::issue(world, &self.ca, &Request::client("kube-apiserver-kubelet-client", Some("kubeadm:cluster-admins")))
+    pub fn api_server_kubelet_client(&self, signer: &dyn Sign) -> Result<Pair, PkiError> {
+        signer.sign(&self.ca, &Request::client("kube-apiserver-kubelet-client", Some("kubeadm:cluster-admins")))
     }
 
     /// How the API server shows itself to extension servers.
-    pub fn front_proxy_client(&self, world: &World) -> Result<Pair, PkiError> {
-        Self::issue(world, &self.front_proxy_ca, &Request::client("front-proxy-client", None))
+    pub fn front_proxy_client(&self, signer: &dyn Sign) -> Result<Pair, PkiError> {
+        signer.sign(&self.front_proxy_ca, &Request::client("front-proxy-client", None))
     }
 
     /// The administrator.
-    pub fn admin(&self, world: &World) -> Result<Pair, PkiError> {
-        Self::issue(world, &self.ca, &Request::client("kubernetes-admin", Some("kubeadm:cluster-admins")))
+    pub fn admin(&self, signer: &dyn Sign) -> Result<Pair, PkiError> {
+        signer.sign(&self.ca, &Request::client("kubernetes-admin", Some("kubeadm:cluster-admins")))
     }
 
     /// The administrator who needs no role binding; `daruma up` sets the cluster up with it.
-    pub fn super_admin(&self, world: &World) -> Result<Pair, PkiError> {
-        Self::issue(world, &self.ca, &Request::client("kubernetes-super-admin", Some("system:masters")))
+    pub fn super_admin(&self, signer: &dyn Sign) -> Result<Pair, PkiError> {
+        signer.sign(&self.ca, &Request::client("kubernetes-super-admin", Some("system:masters")))
     }
 
     /// A control-plane component, e.g. `system:kube-scheduler`.
-    pub fn component(&self, world: &World, user: &str) -> Result<Pair, PkiError> {
-        Self::issue(world, &self.ca, &Request::client(user, None))
+    pub fn component(&self, signer: &dyn Sign, user: &str) -> Result<Pair, PkiError> {
+        signer.sign(&self.ca, &Request::client(user, None))
     }
 
     /// A kubelet: it is a client of the API server and a server to it.
-    pub fn kubelet(&self, world: &World, machine: &Machine) -> Result<Pair, PkiError> {
+    pub fn kubelet(&self, signer: &dyn Sign, machine: &Machine) -> Result<Pair, PkiError> {
         let user = format!("system:node:{}", machine.name);
         let request = Request {
             common_name: &user,
@@ -123,14 +139,16 @@ impl Pki {
             server: true,
             client: true,
         };
-        Self::issue(world, &self.ca, &request)
+        signer.sign(&self.ca, &request)
     }
+}
 
-    fn issue(world: &World, issuer: &Pair, request: &Request<'_>) -> Result<Pair, PkiError> {
+impl Sign for World {
+    fn sign(&self, issuer: &Pair, request: &Request<'_>) -> Result<Pair, PkiError> {
         let fail = |source| PkiError { name: request.common_name.into(), source };
         let issuer_key = KeyPair::from_pem(&issuer.key).map_err(fail)?;
         let issuer = Issuer::from_ca_cert_pem(&issuer.certificate, issuer_key).map_err(fail)?;
-        let mut params = parameters(world, request.common_name);
+        let mut params = parameters(self, request.common_name);
         if let Some(organization) = request.organization {
             params.distinguished_name.push(DnType::OrganizationName, organization);
         }
@@ -150,6 +168,12 @@ impl Pki {
         let certificate = params.signed_by(&own, &issuer).map_err(fail)?;
         Ok(Pair { certificate: certificate.pem(), key: own.serialize_pem() })
     }
+}
+
+/// New keys of service-account tokens; the certificate part is the public key.
+pub fn service_account_keys() -> Result<Pair, PkiError> {
+    let own = key("sa")?;
+    Ok(Pair { certificate: own.public_key_pem(), key: own.serialize_pem() })
 }
 
 /// A self-signed serving certificate for a component's own health port, as the real ones make at start.

@@ -93,9 +93,41 @@ impl Shape {
         format!("https://{}:{API_SERVER_PORT}", self.api_server())
     }
 
-    /// Flags that were set for one component, as command-line arguments.
-    pub fn extra_flags(&self, component: &str) -> Vec<String> {
-        let flags = self.settings.get(component).into_iter().flatten();
-        flags.map(|(name, value)| format!("--{name}={value}")).collect()
+    /// Puts the flags that were set for one component into its command line, in place of what it says already.
+    pub fn set_flags(&self, component: &str, arguments: &mut Vec<String>) {
+        for (name, value) in self.settings.get(component).into_iter().flatten() {
+            let flag = format!("--{name}=");
+            arguments.retain(|argument| !argument.starts_with(&flag));
+            arguments.push(flag + value);
+        }
+    }
+
+    /// The same for the arguments of a container in a manifest.
+    pub(crate) fn set_container_flags(&self, component: &str, container: &mut serde_json::Value) {
+        let Some(arguments) = container.get_mut("args") else { return };
+        let mut texts: Vec<String> =
+            arguments.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect();
+        self.set_flags(component, &mut texts);
+        *arguments = texts.into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_replace_what_is_there() {
+        let mut shape: Shape = serde_json::from_value(serde_json::json!({
+            "name": "c", "network": "10.88.0.0", "machines": [], "cpuMillis": 1, "memoryBytes": 1, "diskBytes": 1,
+            "bootTimeMs": 1, "nodeMonitorGracePeriod": "50s", "defaultTolerationSeconds": 300, "settings": {}
+        }))
+        .expect("a shape");
+        shape.settings.entry("dns".into()).or_default().insert("a".into(), "2".into());
+        let mut arguments = vec!["dns".to_owned(), "--a=1".to_owned(), "--ab=1".to_owned()];
+        shape.set_flags("dns", &mut arguments);
+        assert_eq!(arguments, ["dns", "--ab=1", "--a=2"]);
+        shape.set_flags("kubelet", &mut arguments);
+        assert_eq!(arguments.len(), 3);
     }
 }

@@ -33,8 +33,8 @@ pub fn render(shape: &Shape, controller: &Machine) -> Vec<(String, String)> {
         .map(|(component, template)| {
             let text = values.iter().fold((*template).to_owned(), |text, (name, value)| text.replace(name, value));
             let mut pod: serde_json::Value = serde_yaml_ng::from_str(&text).expect("built-in manifests are valid YAML");
-            if let Some(args) = pod.pointer_mut("/spec/containers/0/args").and_then(serde_json::Value::as_array_mut) {
-                args.extend(shape.extra_flags(component).into_iter().map(Into::into));
+            if let Some(container) = pod.pointer_mut("/spec/containers/0") {
+                shape.set_container_flags(component, container);
             }
             let text = serde_yaml_ng::to_string(&pod).expect("a JSON value is always valid YAML");
             (format!("{component}.yaml"), text)

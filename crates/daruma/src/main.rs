@@ -3,10 +3,12 @@
 mod cli;
 mod components;
 mod early;
+mod platform;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    daruma_host::allocator::share_one_arena();
     // Modes that must run before any thread exists, or that must stay small.
     early::dispatch();
     cli::main()

@@ -3,8 +3,9 @@
 mod client;
 mod server;
 
-pub use client::{ClientIdentity, HttpsTransport, TlsTrust};
-pub use server::{Handler, HttpsServer, Peer, ServerIdentity, serve_http};
+pub use client::HttpsTransport;
+pub use daruma_client::connection::{ClientIdentity, Handler, Peer, ServerIdentity, TlsTrust};
+pub use server::{HttpsServer, serve_http};
 
 /// What can go wrong with certificates and sockets.
 #[derive(Debug, thiserror::Error)]

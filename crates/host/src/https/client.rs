@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use daruma_client::connection::{ClientIdentity, TlsTrust};
 use daruma_client::{Body, Transport, TransportError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -27,31 +28,6 @@ use tokio_rustls::client::TlsStream;
 
 use super::HttpsError;
 use super::server::{bad, certificates, keep_alive, key, roots};
-
-/// Whose server certificates are believed.
-#[derive(Debug, Clone)]
-pub enum TlsTrust {
-    /// Signed by one of these authorities (PEM) and made for the host that is called.
-    Ca(String),
-    /// Any (`insecureSkipTLSVerify`).
-    Anyone,
-}
-
-/// How the client proves who it is.
-#[derive(Clone)]
-pub enum ClientIdentity {
-    /// Not at all.
-    Anonymous,
-    /// A certificate and its key, in PEM.
-    Certificate {
-        /// Certificate chain.
-        certificate: String,
-        /// Private key.
-        key: String,
-    },
-    /// A bearer token, read anew for every request (tokens rotate).
-    Token(Arc<dyn Fn() -> Option<String> + Send + Sync>),
-}
 
 /// Sends requests to one server. Cheap to clone.
 #[derive(Clone)]

@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use daruma_client::Body;
-use futures::future::BoxFuture;
-use http::{Request, Response};
+use daruma_client::connection::{Handler, Peer, ServerIdentity};
+use http::Request;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -26,29 +25,6 @@ use crate::world::bind_tcp;
 
 /// Most connections that wait for their TLS handshake to end.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-
-/// Who is at the other end of a connection.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    /// Its address.
-    pub address: SocketAddr,
-    /// Its verified client certificate (DER), where it showed one.
-    pub certificate: Option<Vec<u8>>,
-}
-
-/// Answers requests.
-pub type Handler = Arc<dyn Fn(Request<Body>, &Peer) -> BoxFuture<'static, Response<Body>> + Send + Sync>;
-
-/// What a server shows and whom it trusts. All in PEM.
-#[derive(Debug, Clone)]
-pub struct ServerIdentity {
-    /// Certificate chain, the server's own first.
-    pub certificate: String,
-    /// Private key.
-    pub key: String,
-    /// Authorities of client certificates; `None` asks for none.
-    pub client_ca: Option<String>,
-}
 
 /// A bound HTTPS server.
 pub struct HttpsServer {

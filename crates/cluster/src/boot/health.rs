@@ -3,12 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use anyhow::Result;
+use daruma_client::connection::Handler;
 use daruma_client::{Body, full_body};
-use daruma_host::https::{Handler, HttpsServer, ServerIdentity};
-use daruma_world::World;
 use futures::FutureExt;
 use http::{Request, Response, StatusCode, header};
+
+use super::BootError;
+use crate::platform::{Platform, Serving};
 
 /// Gives the text of `/metrics`.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
@@ -26,12 +27,23 @@ pub fn handler(metrics: MetricsText) -> Handler {
 }
 
 /// Serves `handler` over HTTPS with a certificate made on the spot, as the real components do.
-pub fn serve(world: &World, address: IpAddr, port: u16, name: &str, handler: Handler) -> Result<()> {
-    let pair = daruma_cluster::pki::self_signed(world, name, &[address, IpAddr::from([127, 0, 0, 1])])?;
-    let identity = ServerIdentity { certificate: pair.certificate, key: pair.key, client_ca: None };
-    let server = HttpsServer::bind(SocketAddr::new(address, port), &identity)?;
-    world.spawn("health", server.serve(handler));
+pub fn serve(platform: &dyn Platform, address: IpAddr, port: u16, name: &str, handler: Handler) -> Result<(), BootError> {
+    let addresses = vec![address, IpAddr::from([127, 0, 0, 1])];
+    let serving = Serving::SelfSigned { name: name.to_owned(), addresses, client_ca: None };
+    let server = platform.bind(SocketAddr::new(address, port), &serving)?;
+    platform.world().spawn("health", server.serve(handler));
     Ok(())
+}
+
+/// Serves plain HTTP until the process ends; a port that cannot be had is logged, as the component's work goes on
+/// without it.
+pub fn serve_plain(platform: &dyn Platform, address: SocketAddr, handler: Handler) {
+    let serving = platform.serve_plain(address, handler);
+    platform.world().spawn("health", async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "no health port");
+        }
+    });
 }
 
 fn plain(status: StatusCode, text: String) -> Response<Body> {

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use clap::{ArgAction, Args};
 use daruma_client::service_account::ServiceAccountTransport;
 use daruma_client::{Client, RateLimit};
-use daruma_cluster::kubeconfig::{Kubeconfig, User};
 use daruma_controllers::{ControllerManager, ControllerManagerConfig};
 
 use super::leader::{self, LeaderFlags};
-use super::{connection, flags, health};
+use super::{BootError, connection, flags, health};
+use crate::kubeconfig::{Kubeconfig, User};
+use crate::platform::Platform;
 
 /// Flags of kube-controller-manager, named as the real one names them.
 #[derive(Debug, Args)]
@@ -80,10 +80,9 @@ pub struct Flags {
 }
 
 /// Runs until the process ends.
-pub async fn run(flags: Flags) -> Result<()> {
-    let world = daruma_host::world::real();
+pub(super) async fn run(platform: Arc<dyn Platform>, flags: Flags) -> Result<(), BootError> {
     let root_ca = match &flags.root_ca_file {
-        Some(path) => std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?,
+        Some(path) => connection::read(&*platform, path)?,
         None => String::new(),
     };
     let config = ControllerManagerConfig {
@@ -104,12 +103,12 @@ pub async fn run(flags: Flags) -> Result<()> {
         terminated_pod_gc_threshold: flags.terminated_pod_gc_threshold,
         ..ControllerManagerConfig::default()
     };
-    let client = connection::client(&world, &flags.kubeconfig, "kube-controller-manager", RateLimit::NONE)?;
+    let client = connection::client(&platform, &flags.kubeconfig, "kube-controller-manager", RateLimit::NONE)?;
     let mut manager = ControllerManager::new(client.clone(), config);
     if flags.use_service_account_credentials {
         // One connection for all: the tokens tell who is calling.
-        let server = Kubeconfig { user: User::Anonymous, ..connection::load(&flags.kubeconfig)? };
-        let (root, transport) = (client.clone(), connection::transport(&server, false)?);
+        let server = Kubeconfig { user: User::Anonymous, ..connection::load(&*platform, &flags.kubeconfig)? };
+        let (root, transport) = (client.clone(), connection::transport(&platform, &server, false)?);
         manager = manager.with_clients(Arc::new(move |name| {
             let account = ServiceAccountTransport::new(&root, transport.clone(), "kube-system", name);
             Client::new(root.world(), Arc::new(account), name, RateLimit::NONE)
@@ -117,6 +116,6 @@ pub async fn run(flags: Flags) -> Result<()> {
     }
     let shown = manager.clone();
     let handler = health::handler(Arc::new(move || shown.metrics_text()));
-    health::serve(&world, flags.bind_address, flags.secure_port, "kube-controller-manager", handler)?;
-    leader::run(&client, "kube-controller-manager", &flags.leader, async move |_| manager.run().await).await
+    health::serve(&*platform, flags.bind_address, flags.secure_port, "kube-controller-manager", handler)?;
+    leader::run(&*platform, &client, "kube-controller-manager", &flags.leader, async move |_| manager.run().await).await
 }

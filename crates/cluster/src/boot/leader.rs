@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
 use clap::{ArgAction, Args};
 use daruma_client::leader_election::{LeaderElectionConfig, LeaderElectionOutcome};
 use daruma_client::{Client, leader_election, names};
 
-use super::flags;
+use super::{BootError, flags};
+use crate::platform::Platform;
 
 /// The flags that both components share.
 #[derive(Debug, Args)]
@@ -30,7 +30,13 @@ pub struct LeaderFlags {
 ///
 /// # Errors
 /// The lease was lost: the process ends and is started anew, as the real components do.
-pub async fn run<W>(client: &Client, component: &str, flags: &LeaderFlags, work: impl FnOnce(Client) -> W + Send) -> Result<()>
+pub async fn run<W>(
+    platform: &dyn Platform,
+    client: &Client,
+    component: &str,
+    flags: &LeaderFlags,
+    work: impl FnOnce(Client) -> W + Send,
+) -> Result<(), BootError>
 where
     W: Future<Output = ()> + Send + 'static,
 {
@@ -38,8 +44,7 @@ where
         work(client.clone()).await;
         return Ok(());
     }
-    let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
-    let identity = format!("{host}_{}", names::uuid(&*client.world().random));
+    let identity = format!("{}_{}", platform.hostname()?, names::uuid(&*client.world().random));
     let config = LeaderElectionConfig {
         lease_duration: flags.leader_elect_lease_duration,
         renew_deadline: flags.leader_elect_renew_deadline,
@@ -48,6 +53,6 @@ where
     };
     let elected = client.clone();
     match leader_election::run(client.clone(), config, || work(elected)).await {
-        LeaderElectionOutcome::Lost => bail!("leader election lost"),
+        LeaderElectionOutcome::Lost => Err(BootError::LeaderLost),
     }
 }

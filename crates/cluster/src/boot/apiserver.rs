@@ -1,18 +1,21 @@
 //! `kube-apiserver`.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
 use clap::Args;
 use daruma_apiserver::ApiServer;
 use daruma_apiserver::authentication::PeerCertificate;
 use daruma_apiserver::config::{ApiServerConfig, KubeletDialer, ProxyDialer, ServiceDialer, ServiceRange};
-use daruma_client::Transport;
-use daruma_host::https::{ClientIdentity, HttpsError, HttpsServer, HttpsTransport, ServerIdentity, TlsTrust};
-use daruma_store::embedded::{EmbeddedStore, Options, RedbBackend};
+use daruma_client::connection::{ClientIdentity, ServerIdentity, TlsTrust};
+use daruma_client::{Body, Transport, TransportError};
+use daruma_store::embedded::{EmbeddedStore, Options};
+use futures::future::BoxFuture;
+use http::{Request, Response};
+
+use super::{BootError, connection};
+use crate::platform::{ClientTls, Platform, Serving, Target};
 
 /// Flags of kube-apiserver, named as the real one names them; `--data-dir` is our own.
 #[derive(Debug, Args)]
@@ -89,22 +92,23 @@ pub struct Flags {
 }
 
 /// Runs until the process ends.
-pub async fn run(flags: Flags) -> Result<()> {
+pub(super) async fn run(platform: Arc<dyn Platform>, flags: Flags) -> Result<(), BootError> {
     if flags.default_not_ready_toleration_seconds != flags.default_unreachable_toleration_seconds {
-        bail!("--default-not-ready-toleration-seconds and --default-unreachable-toleration-seconds must be the same");
+        let both = "--default-not-ready-toleration-seconds and --default-unreachable-toleration-seconds must be the same";
+        return Err(BootError::Flag(both.into()));
     }
-    let world = daruma_host::world::real();
+    let world = platform.world();
+    let read = |path: &Path| connection::read(&*platform, path);
     let identity = ServerIdentity {
         certificate: read(&flags.tls_cert_file)?,
         key: read(&flags.tls_private_key_file)?,
         client_ca: Some(read(&flags.client_ca_file)?),
     };
-    let server = HttpsServer::bind(SocketAddr::new(flags.bind_address, flags.secure_port), &identity)?;
-    fs::create_dir_all(&flags.data_dir).with_context(|| format!("making {}", flags.data_dir.display()))?;
-    let backend = Arc::new(RedbBackend::open(flags.data_dir.join("store.redb")).context("opening the store")?);
+    let server = platform.bind(SocketAddr::new(flags.bind_address, flags.secure_port), &Serving::Given(identity))?;
+    let backend = platform.store_backend(&flags.data_dir)?;
     let options = Options { history_bytes: flags.history_bytes, ..Options::default() };
-    let store = EmbeddedStore::open(&world, backend, options).await.context("opening the store")?;
-    let api_server = ApiServer::new(&world, store, config(&flags)?);
+    let store = EmbeddedStore::open(&world, backend, options).await.map_err(BootError::Store)?;
+    let api_server = ApiServer::new(&world, store, config(&platform, &flags)?);
     let handler = api_server.clone();
     server
         .serve(Arc::new(move |mut request, peer| {
@@ -117,9 +121,10 @@ pub async fn run(flags: Flags) -> Result<()> {
     Ok(())
 }
 
-fn config(flags: &Flags) -> Result<ApiServerConfig> {
+fn config(platform: &Arc<dyn Platform>, flags: &Flags) -> Result<ApiServerConfig, BootError> {
+    let read = |path: &Path| connection::read(&**platform, path);
     let optional = |path: &Option<PathBuf>| path.as_deref().map(read).transpose();
-    let pair = |certificate: &Option<PathBuf>, key: &Option<PathBuf>| -> Result<ClientIdentity> {
+    let pair = |certificate: &Option<PathBuf>, key: &Option<PathBuf>| -> Result<ClientIdentity, BootError> {
         Ok(match (optional(certificate)?, optional(key)?) {
             (Some(certificate), Some(key)) => ClientIdentity::Certificate { certificate, key },
             _ => ClientIdentity::Anonymous,
@@ -136,49 +141,45 @@ fn config(flags: &Flags) -> Result<ApiServerConfig> {
         issuer: flags.service_account_issuer.clone(),
         audiences: vec![flags.service_account_issuer.clone()],
         signing_key: optional(&flags.service_account_signing_key_file)?,
-        verification_keys: flags.service_account_key_file.iter().map(|path| read(path)).collect::<Result<_>>()?,
+        verification_keys: flags.service_account_key_file.iter().map(|path| read(path)).collect::<Result<_, _>>()?,
         client_ca: Some(read(&flags.client_ca_file)?),
         requestheader_client_ca: optional(&flags.requestheader_client_ca_file)?,
         default_toleration_seconds: flags.default_not_ready_toleration_seconds,
         max_reading: flags.max_requests_inflight,
         max_mutating: flags.max_mutating_requests_inflight,
-        kubelet_dialer: Some(kubelet_dialer(kubelet, kubelet_ca)),
-        proxy_dialer: Some(proxy_dialer()),
-        service_dialer: Some(service_dialer(proxy)),
+        kubelet_dialer: Some(kubelet_dialer(platform.clone(), kubelet, kubelet_ca)),
+        proxy_dialer: Some(proxy_dialer(platform.clone())),
+        service_dialer: Some(service_dialer(platform.clone(), proxy)),
         ..ApiServerConfig::default()
     })
 }
 
 /// Kubelets are called over HTTP/1.1, because exec and its like are upgrades.
-fn kubelet_dialer(identity: ClientIdentity, ca: Option<String>) -> KubeletDialer {
+fn kubelet_dialer(platform: Arc<dyn Platform>, identity: ClientIdentity, ca: Option<String>) -> KubeletDialer {
     let trust = ca.map_or(TlsTrust::Anyone, TlsTrust::Ca);
-    Arc::new(move |host, port| dial(host, port, &trust, &identity, true))
+    let tls = ClientTls { server_name: None, trust, identity };
+    Arc::new(move |host, port| dial(&*platform, host, port, Some(tls.clone()), true))
 }
 
-fn proxy_dialer() -> ProxyDialer {
-    Arc::new(|scheme, host, port| {
-        if scheme == "https" {
-            dial(host, port, &TlsTrust::Anyone, &ClientIdentity::Anonymous, true)
-        } else {
-            or_refused(HttpsTransport::plain(host, port))
-        }
+fn proxy_dialer(platform: Arc<dyn Platform>) -> ProxyDialer {
+    Arc::new(move |scheme, host, port| {
+        let anyone = || ClientTls { server_name: None, trust: TlsTrust::Anyone, identity: ClientIdentity::Anonymous };
+        let tls = (scheme == "https").then(anyone);
+        dial(&*platform, host, port, tls, true)
     })
 }
 
-fn service_dialer(identity: ClientIdentity) -> ServiceDialer {
+fn service_dialer(platform: Arc<dyn Platform>, identity: ClientIdentity) -> ServiceDialer {
     Arc::new(move |target| {
         let trust = target.ca_bundle.clone().map_or(TlsTrust::Anyone, TlsTrust::Ca);
-        or_refused(HttpsTransport::named(&target.host, target.port, &target.server_name, &trust, &identity, false))
+        let tls = ClientTls { server_name: Some(target.server_name.clone()), trust, identity: identity.clone() };
+        dial(&*platform, &target.host, target.port, Some(tls), false)
     })
 }
 
-fn dial(host: &str, port: u16, trust: &TlsTrust, identity: &ClientIdentity, upgrades: bool) -> Arc<dyn Transport> {
-    or_refused(HttpsTransport::new(host, port, trust, identity, upgrades))
-}
-
-fn or_refused(transport: Result<HttpsTransport, HttpsError>) -> Arc<dyn Transport> {
-    match transport {
-        Ok(transport) => Arc::new(transport),
+fn dial(platform: &dyn Platform, host: &str, port: u16, tls: Option<ClientTls>, upgrades: bool) -> Arc<dyn Transport> {
+    match platform.transport(&Target { host: host.to_owned(), port, tls, upgrades }) {
+        Ok(transport) => transport,
         Err(error) => Arc::new(Refused(error.to_string())),
     }
 }
@@ -187,17 +188,10 @@ fn or_refused(transport: Result<HttpsTransport, HttpsError>) -> Arc<dyn Transpor
 struct Refused(String);
 
 impl Transport for Refused {
-    fn call(
-        &self,
-        _: http::Request<daruma_client::Body>,
-    ) -> futures::future::BoxFuture<'static, Result<http::Response<daruma_client::Body>, daruma_client::TransportError>> {
+    fn call(&self, _: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TransportError>> {
         let why = self.0.clone();
-        Box::pin(async move { Err(daruma_client::TransportError(why)) })
+        Box::pin(async move { Err(TransportError(why)) })
     }
-}
-
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
 }
 
 fn service_range(text: &str) -> Result<ServiceRange, String> {

@@ -1,24 +1,22 @@
-//! `kubelet`: the node agent with the embedded container engine in its own process.
+//! `kubelet`: the node agent with its container engine.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use clap::Args;
 use daruma_api::core::v1::Taint;
 use daruma_client::RateLimit;
-use daruma_host::hardware::MachineHardware;
-use daruma_host::https::{HttpsServer, ServerIdentity, serve_http};
-use daruma_host::links::LinuxLinks;
+use daruma_client::connection::ServerIdentity;
 use daruma_kubelet::{Kubelet, KubeletConfig, PeerCertificate};
 use daruma_network::sandbox;
-use daruma_runtime::{EmbeddedEngine, EngineConfig};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, select};
 
-use super::{connection, flags, health, image_socket};
+use super::{BootError, connection, flags, health};
+use crate::platform::{EngineOptions, Platform, Serving};
 
 /// Flags of the kubelet, named as the real one names them (or its configuration file's fields).
 #[derive(Debug, Args)]
@@ -86,53 +84,66 @@ pub struct Flags {
     /// Directory of the built-in images.
     #[arg(long)]
     builtin_images: Option<PathBuf>,
+    /// What is kept free of the node: SIGNAL<QUANTITY,… (pods are evicted at once below it).
+    #[arg(long, value_parser = flags::hard_thresholds)]
+    eviction_hard: Option<String>,
+    /// The same with a grace period for each.
+    #[arg(long, default_value = "")]
+    eviction_soft: String,
+    /// SIGNAL=DURATION,… for each soft threshold.
+    #[arg(long, default_value = "")]
+    eviction_soft_grace_period: String,
+    /// Longest grace of a pod that a soft threshold ends, in seconds.
+    #[arg(long, default_value_t = 0)]
+    eviction_max_pod_grace_period: i64,
+    /// How long a pressure condition is held.
+    #[arg(long, default_value = "5m", value_parser = flags::duration)]
+    eviction_pressure_transition_period: Duration,
+    /// How long the machine's shutdown is delayed so that pods can end; 0 leaves them to the machine.
+    #[arg(long, default_value = "0s", value_parser = flags::duration)]
+    shutdown_grace_period: Duration,
+    /// What of it is kept for critical pods.
+    #[arg(long, default_value = "0s", value_parser = flags::duration)]
+    shutdown_grace_period_critical_pods: Duration,
 }
 
-/// Runs until the process ends.
-pub async fn run(flags: Flags) -> Result<()> {
-    let world = daruma_host::world::real();
-    let read = |path: &PathBuf| fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
+/// Runs until `terminated`; where that comes because the machine is being turned off, pods are ended first.
+pub(super) async fn run(platform: Arc<dyn Platform>, flags: Flags, terminated: BoxFuture<'static, ()>) -> Result<(), BootError> {
+    let kubelet = match select(terminated, start(platform, flags).boxed()).await {
+        Either::Left(((), _)) => return Ok(()),
+        Either::Right((started, terminated)) => (started?, terminated),
+    };
+    let (kubelet, terminated) = kubelet;
+    let running = kubelet.run();
+    futures::pin_mut!(running);
+    if let Either::Left(((), running)) = select(terminated, running).await {
+        // It goes on working meanwhile.
+        let ending = kubelet.terminate();
+        futures::pin_mut!(ending);
+        select(ending, running).await;
+    }
+    Ok(())
+}
+
+async fn start(platform: Arc<dyn Platform>, flags: Flags) -> Result<Kubelet, BootError> {
+    let world = platform.world();
+    let read = |path: &Path| connection::read(&*platform, path);
     let identity = ServerIdentity {
         certificate: read(&flags.tls_cert_file)?,
         key: read(&flags.tls_private_key_file)?,
         client_ca: Some(read(&flags.client_ca_file)?),
     };
     let any = IpAddr::from(Ipv4Addr::UNSPECIFIED);
-    let server = HttpsServer::bind(SocketAddr::new(any, flags.port), &identity)?;
-    let network = sandbox::PodNetwork::new(&world, Arc::new(LinuxLinks::new()), sandbox::Config::default());
-    let engine = EmbeddedEngine::open(
-        &world,
-        EngineConfig {
-            root: "/var/lib/daruma/engine".into(),
-            run_dir: "/run/daruma/engine".into(),
-            shim_exe: "/proc/self/exe".into(),
-            network,
-            builtin_images: flags.builtin_images.clone(),
-            cgroup_mount: "/sys/fs/cgroup".into(),
-            cgroup_root: String::new(),
-            min_oom_score_adj: None,
-            ca_file: None,
-        },
-    )
-    .await
-    .context("opening the container engine")?;
-    let engine = Arc::new(engine);
-    let images = engine.clone();
-    world.spawn("images", async move {
-        if let Err(error) = image_socket::serve(images).await {
-            tracing::error!("images cannot be loaded: {error:#}");
-        }
-    });
+    let server = platform.bind(SocketAddr::new(any, flags.port), &Serving::Given(identity))?;
+    let network = sandbox::PodNetwork::new(&world, platform.links(), sandbox::Config::default());
+    let builtin_images = flags.builtin_images.clone();
+    let engine = platform.engine(EngineOptions { network, builtin_images }).await?;
     let limit = RateLimit { qps: flags.kube_api_qps, burst: flags.kube_api_burst };
-    let client = connection::client(&world, &flags.kubeconfig, "kubelet", limit)?;
-    let hardware = Arc::new(MachineHardware::read().context("reading the machine's facts")?);
+    let client = connection::client(&platform, &flags.kubeconfig, "kubelet", limit)?;
+    let hardware = platform.hardware()?;
     let healthz = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), flags.healthz_port);
-    let kubelet = Kubelet::new(world.clone(), client, engine, hardware, config(flags));
-    world.spawn("healthz", async move {
-        if let Err(error) = serve_http(healthz, health::handler(Arc::new(String::new))).await {
-            tracing::error!(%error, "no health port");
-        }
-    });
+    let kubelet = Kubelet::new(world.clone(), client, engine, hardware, config(flags, platform.speaks_tls())?);
+    health::serve_plain(&*platform, healthz, health::handler(Arc::new(String::new)));
     let serving = kubelet.clone();
     world.spawn(
         "server",
@@ -143,13 +154,15 @@ pub async fn run(flags: Flags) -> Result<()> {
             serving.handle(request)
         })),
     );
-    kubelet.run().await;
-    Ok(())
+    Ok(kubelet)
 }
 
-fn config(flags: Flags) -> KubeletConfig {
+fn config(flags: Flags, tls_probes: bool) -> Result<KubeletConfig, BootError> {
     let defaults = KubeletConfig::new(&flags.hostname_override);
-    KubeletConfig {
+    let hard = flags.eviction_hard.as_deref();
+    let eviction = daruma_kubelet::parse_thresholds(hard, &flags.eviction_soft, &flags.eviction_soft_grace_period)
+        .map_err(|why| BootError::Flag(format!("eviction thresholds: {why}")))?;
+    Ok(KubeletConfig {
         node_ip: flags.node_ip,
         static_pod_path: flags.pod_manifest_path,
         cluster_dns: flags.cluster_dns,
@@ -162,8 +175,14 @@ fn config(flags: Flags) -> KubeletConfig {
         node_status_update_frequency: flags.node_status_update_frequency,
         node_status_report_frequency: flags.node_status_report_frequency,
         max_container_restart_period: flags.max_container_restart_period,
+        tls_probes,
+        eviction,
+        eviction_max_pod_grace_period_seconds: flags.eviction_max_pod_grace_period,
+        eviction_pressure_transition_period: flags.eviction_pressure_transition_period,
+        shutdown_grace_period: flags.shutdown_grace_period,
+        shutdown_grace_period_critical_pods: flags.shutdown_grace_period_critical_pods,
         ..defaults
-    }
+    })
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

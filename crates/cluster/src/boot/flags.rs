@@ -18,6 +18,11 @@ pub fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
+/// Thresholds of eviction, in the kubelet's own form; looked at before a cluster is made with them.
+pub fn hard_thresholds(text: &str) -> Result<String, String> {
+    daruma_kubelet::parse_thresholds(Some(text), "", "").map(|_| text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use clap::Args;
 use daruma_api::core::v1::ConfigMap;
-use daruma_client::{Client, RateLimit, Transport};
-use daruma_host::https::{ClientIdentity, HttpsServer, HttpsTransport, ServerIdentity, TlsTrust};
+use daruma_client::connection::{ClientIdentity, TlsTrust};
+use daruma_client::{Client, RateLimit};
 use daruma_metrics::{MetricsServer, MetricsServerConfig};
 
-use super::{connection, flags};
+use super::{BootError, connection, flags};
+use crate::platform::{ClientTls, Platform, Serving, Target};
 
 /// Flags of metrics-server, named as the real one names them.
 #[derive(Debug, Args)]
@@ -29,31 +29,31 @@ pub struct Flags {
 }
 
 /// Runs until the process ends.
-pub async fn run(flags: Flags) -> Result<()> {
-    let world = daruma_host::world::real();
-    let config = connection::load(&flags.kubeconfig)?;
-    let client =
-        Client::new(&world, connection::transport(&config, false)?, "metrics-server", RateLimit { qps: 50.0, burst: 100 });
-    let identity = connection::identity(&config.user)?;
-    let dial = dialer(identity);
+pub(super) async fn run(platform: Arc<dyn Platform>, flags: Flags) -> Result<(), BootError> {
+    let world = platform.world();
+    let config = connection::load(&*platform, &flags.kubeconfig)?;
+    let limit = RateLimit { qps: 50.0, burst: 100 };
+    let client = Client::new(&world, connection::transport(&platform, &config, false)?, "metrics-server", limit);
+    let dial = dialer(platform.clone(), connection::identity(&platform, &config.user)?);
     let server = MetricsServer::new(&client, dial, MetricsServerConfig { resolution: flags.metric_resolution });
     world.spawn("scrape", server.clone().run());
     // The API server's front proxy is the only caller that is believed.
     let front_proxy_ca = front_proxy_ca(&client).await;
     let address = IpAddr::from(Ipv4Addr::UNSPECIFIED);
-    let pair = daruma_cluster::pki::self_signed(&world, "metrics-server", &[address])?;
-    let identity = ServerIdentity { certificate: pair.certificate, key: pair.key, client_ca: Some(front_proxy_ca) };
-    let listening = HttpsServer::bind(SocketAddr::new(address, flags.secure_port), &identity).context("serving metrics")?;
+    let serving =
+        Serving::SelfSigned { name: "metrics-server".into(), addresses: vec![address], client_ca: Some(front_proxy_ca) };
+    let listening = platform.bind(SocketAddr::new(address, flags.secure_port), &serving)?;
     listening.serve(Arc::new(move |request, peer| server.handle(&request, peer.certificate.is_some()))).await;
     Ok(())
 }
 
-fn dialer(identity: ClientIdentity) -> daruma_metrics::Dial {
+fn dialer(platform: Arc<dyn Platform>, identity: ClientIdentity) -> daruma_metrics::Dial {
     Arc::new(move |host, port| {
         // As `--kubelet-insecure-tls`: kubelets' certificates are made by the cluster's CA, but for
         // addresses that may change with the node.
-        match HttpsTransport::new(host, port, &TlsTrust::Anyone, &identity, false) {
-            Ok(transport) => Some(Arc::new(transport) as Arc<dyn Transport>),
+        let tls = Some(ClientTls { server_name: None, trust: TlsTrust::Anyone, identity: identity.clone() });
+        match platform.transport(&Target { host: host.to_owned(), port, tls, upgrades: false }) {
+            Ok(transport) => Some(transport),
             Err(error) => {
                 tracing::warn!(host, %error, "cannot connect to the kubelet");
                 None

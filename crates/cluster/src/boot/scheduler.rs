@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Result;
 use clap::Args;
 use daruma_client::RateLimit;
 use daruma_scheduler::{Metrics, SchedulerConfig};
 
 use super::leader::{self, LeaderFlags};
-use super::{connection, health};
+use super::{BootError, connection, health};
+use crate::platform::Platform;
 
 /// Flags of kube-scheduler, named as the real one names them.
 #[derive(Debug, Args)]
@@ -35,20 +35,19 @@ pub struct Flags {
 }
 
 /// Runs until the process ends.
-pub async fn run(flags: Flags) -> Result<()> {
-    let world = daruma_host::world::real();
+pub(super) async fn run(platform: Arc<dyn Platform>, flags: Flags) -> Result<(), BootError> {
     let limit = RateLimit { qps: flags.kube_api_qps, burst: flags.kube_api_burst };
-    let client = connection::client(&world, &flags.kubeconfig, "kube-scheduler", limit)?;
+    let client = connection::client(&platform, &flags.kubeconfig, "kube-scheduler", limit)?;
     let metrics = Arc::new(Metrics::default());
     let shown = metrics.clone();
     health::serve(
-        &world,
+        &*platform,
         flags.bind_address,
         flags.secure_port,
         "kube-scheduler",
         health::handler(Arc::new(move || shown.text())),
     )?;
-    leader::run(&client, "kube-scheduler", &flags.leader, async move |client| {
+    leader::run(&*platform, &client, "kube-scheduler", &flags.leader, async move |client| {
         daruma_scheduler::run(client, SchedulerConfig::default(), metrics).await;
     })
     .await

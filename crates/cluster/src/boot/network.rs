@@ -1,20 +1,17 @@
 //! `kube-proxy`, `network-agent` and `dns`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
 use clap::Args;
 use daruma_client::{Client, RateLimit};
-use daruma_cluster::shape::{CLUSTER_DOMAIN, DNS_SERVICE_IP, POD_CIDR, SERVICE_CIDR};
-use daruma_host::https::{Handler, serve_http};
-use daruma_host::links::LinuxLinks;
-use daruma_host::packet_rules::NfTables;
 use daruma_network::{agent, dns, proxy};
-use daruma_world::World;
+use daruma_world::links::Prefix;
 
-use super::connection;
+use super::{BootError, connection, health};
+use crate::platform::Platform;
+use crate::shape::{CLUSTER_DOMAIN, DNS_SERVICE_IP, POD_CIDR, SERVICE_CIDR};
 
 /// Flags of kube-proxy, named as the real one names them.
 #[derive(Debug, Args)]
@@ -40,19 +37,19 @@ pub struct ProxyFlags {
 }
 
 /// Runs kube-proxy until the process ends.
-pub async fn run_proxy(flags: ProxyFlags) -> Result<()> {
-    let world = daruma_host::world::real();
-    let client = client(&world, &flags.kubeconfig, "kube-proxy")?;
-    let health = proxy::Health::new(&world);
+pub(super) async fn run_proxy(platform: Arc<dyn Platform>, flags: ProxyFlags) -> Result<(), BootError> {
+    let world = platform.world();
+    let client = client(&platform, &flags.kubeconfig, "kube-proxy")?;
+    let told = proxy::Health::new(&world);
     for address in [flags.healthz_bind_address, flags.metrics_bind_address] {
-        let health = health.clone();
-        serve(&world, address, Arc::new(move |request, _| health.handle(request)));
+        let told = told.clone();
+        health::serve_plain(&*platform, address, Arc::new(move |request, _| told.handle(request)));
     }
-    let pod_range = flags.cluster_cidr.parse().context("--cluster-cidr")?;
-    let service_range = flags.service_cidr.parse().context("--service-cidr")?;
+    let pod_range = range("--cluster-cidr", &flags.cluster_cidr)?;
+    let service_range = range("--service-cidr", &flags.service_cidr)?;
     let config =
         proxy::Config { node_name: flags.hostname_override, pod_range: Some(pod_range), service_range: Some(service_range) };
-    proxy::run(world, client, Arc::new(NfTables::new()), config, health).await;
+    proxy::run(world, client, platform.packet_rules(), config, told).await;
     Ok(())
 }
 
@@ -77,17 +74,17 @@ pub struct AgentFlags {
 }
 
 /// Runs the agent until the process ends.
-pub async fn run_agent(flags: AgentFlags) -> Result<()> {
-    let world = daruma_host::world::real();
-    let client = client(&world, &flags.kubeconfig, "daruma-network")?;
+pub(super) async fn run_agent(platform: Arc<dyn Platform>, flags: AgentFlags) -> Result<(), BootError> {
+    let world = platform.world();
+    let client = client(&platform, &flags.kubeconfig, "daruma-network")?;
     let config = agent::Config {
         node_name: flags.node_name,
-        pod_range: flags.cluster_cidr.parse().context("--cluster-cidr")?,
-        service_range: flags.service_cidr.parse().context("--service-cidr")?,
+        pod_range: range("--cluster-cidr", &flags.cluster_cidr)?,
+        service_range: range("--service-cidr", &flags.service_cidr)?,
         file: flags.conf_file,
         set_node_condition: true,
     };
-    agent::run(world, client, Arc::new(LinuxLinks::new()), Arc::new(NfTables::new()), config).await;
+    agent::run(world, client, platform.links(), platform.packet_rules(), config).await;
     Ok(())
 }
 
@@ -103,34 +100,29 @@ pub struct DnsFlags {
 }
 
 /// Runs the name server until the process ends.
-pub async fn run_dns(flags: DnsFlags) -> Result<()> {
-    let world = daruma_host::world::real();
-    let client = client(&world, &flags.kubeconfig, "coredns")?;
-    let health = dns::Health::new();
+pub(super) async fn run_dns(platform: Arc<dyn Platform>, flags: DnsFlags) -> Result<(), BootError> {
+    let world = platform.world();
+    let client = client(&platform, &flags.kubeconfig, "coredns")?;
+    let told = dns::Health::new();
     let any = IpAddr::from(Ipv4Addr::UNSPECIFIED);
     for port in [8080, 8181, 9153] {
-        let health = health.clone();
-        serve(&world, SocketAddr::new(any, port), Arc::new(move |request, _| health.handle(request)));
+        let told = told.clone();
+        health::serve_plain(&*platform, SocketAddr::new(any, port), Arc::new(move |request, _| told.handle(request)));
     }
     let config = dns::Config {
         domain: flags.cluster_domain,
         listen: SocketAddr::new(any, 53),
         own_service: ("kube-system".into(), "kube-dns".into()),
-        own_addresses: vec![DNS_SERVICE_IP.parse().context("address of the DNS service")?],
+        own_addresses: vec![DNS_SERVICE_IP.parse().expect("a constant address")],
         resolv_conf: "/etc/resolv.conf".into(),
     };
-    dns::run(world, client, config, health).await.context("serving names")
+    dns::run(world, client, config, told).await.map_err(BootError::Names)
 }
 
-fn client(world: &World, kubeconfig: &std::path::Path, name: &str) -> Result<Client> {
-    connection::client(world, kubeconfig, name, RateLimit { qps: 50.0, burst: 100 })
+fn client(platform: &Arc<dyn Platform>, kubeconfig: &Path, name: &str) -> Result<Client, BootError> {
+    connection::client(platform, kubeconfig, name, RateLimit { qps: 50.0, burst: 100 })
 }
 
-/// Serves until the process ends; a port that cannot be had is logged, as the component's work goes on without it.
-fn serve(world: &World, address: SocketAddr, handler: Handler) {
-    world.spawn("health", async move {
-        if let Err(error) = serve_http(address, handler).await {
-            tracing::error!(%error, "no health port");
-        }
-    });
+fn range(flag: &str, text: &str) -> Result<Prefix, BootError> {
+    text.parse().map_err(|error| BootError::Flag(format!("{flag}: {error}")))
 }
