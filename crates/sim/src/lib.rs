@@ -1,30 +1,40 @@
-//! The virtual world: a single-threaded executor, a clock that jumps, seeded chance, files and
-//! sockets in memory.
+//! The virtual world: a single-threaded executor, a clock that jumps, seeded chance, machines with
+//! disks, power and a network.
 //!
-//! [`run`] drives a future and everything it spawns until nothing can proceed, then moves the clock
+//! A [`Universe`] drives a future and everything it spawns until nothing can proceed, then moves the clock
 //! to the next deadline. Which of several ready tasks goes first is drawn from the seed, so a seed
 //! run twice gives one and the same order of events, and another seed another order.
 //!
 //! Invariant: no Kubernetes in here, no threads, no wall clock.
 
+pub mod behaviour;
 mod clock;
 pub mod containers;
 mod disk;
 mod executor;
-mod net;
+mod handle;
+pub mod links;
+mod machine;
+mod network;
+pub mod packet_rules;
+mod place;
 mod random;
-mod tasks;
-
-use std::sync::Arc;
+mod scope;
+mod store_backend;
+mod universe;
+mod wire;
 
 use daruma_world::World;
 
-pub use disk::MemoryDisk;
-pub use net::MemoryNet;
+pub use machine::{Boot, Machine, MachineSpec, ServiceMain};
 pub use random::SeededRandom;
+pub use scope::{Ended, Scope};
+pub use store_backend::StoreBackend;
+pub use universe::{Injector, OUTSIDE_ADDRESS, Universe};
+pub use wire::{Handler, PeerAddress, Wire};
 
-/// Runs `main` in a new world until it completes, and gives its output. What it has spawned and
-/// what still runs then is dropped.
+/// Runs `main` outside of all machines of a new universe until it completes, and gives its output. What
+/// it has spawned and what still runs then is dropped.
 ///
 /// # Panics
 /// With the seed printed: where `main` waits and no deadline is left that could wake it, where the
@@ -34,15 +44,8 @@ where
     F: FnOnce(World) -> W,
     W: Future,
 {
-    let shared = executor::Shared::new(seed);
-    let world = World {
-        clock: Arc::new(clock::VirtualClock::new(shared.clone())),
-        random: Arc::new(SeededRandom::new(seed)),
-        tasks: Arc::new(tasks::SimTasks::new(shared.clone())),
-        disk: Arc::new(MemoryDisk::new(clock::VirtualClock::new(shared.clone()))),
-        net: Arc::new(MemoryNet::new()),
-    };
-    executor::run(&shared, main(world))
+    let universe = Universe::new(seed);
+    universe.run(main(universe.outside()))
 }
 
 /// Runs `main` once for each of `count` seeds, the first being `first`: other seeds, other orders.

@@ -20,6 +20,25 @@ impl SplitMix {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
+
+    /// A number in `0..bound`; 0 where `bound` is 0.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        if bound == 0 { 0 } else { self.next() % bound }
+    }
+
+    /// A number in `[0, 1)`.
+    pub(crate) fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// The seed of a stream of its own, told from others by `name` and `ordinal`.
+pub(crate) fn derived_seed(seed: u64, name: &str, ordinal: u64) -> u64 {
+    // FNV-1a, then a step of the generator, so that near names give far seeds.
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325 ^ seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    SplitMix::new(hash.wrapping_add(ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15))).next()
 }
 
 /// The same numbers for the same seed.

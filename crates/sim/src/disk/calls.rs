@@ -1,113 +1,131 @@
-//! A machine's file system in memory: the calls of [`Disk`] on a `tree::Tree`.
-
-mod tree;
+//! [`Disk`] for a scope: the calls of a process on its machine's disk.
+//!
+//! Reading and writing to the page cache takes no time; a durable write takes the time of a flush. In
+//! a dead scope nothing is done and nothing completes.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use daruma_world::Disk;
 use daruma_world::disk::{EntryKind, Metadata, Usage, WriteOptions};
-use daruma_world::{Clock, Disk};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::clock::VirtualClock;
-use tree::Tree;
+use super::files::Files;
+use crate::clock::{Sleep, wall_clock};
+use crate::handle::Handle;
 
-/// Size of a new disk in bytes.
-const CAPACITY_BYTES: u64 = 16 << 30;
-
-/// Files in memory. Everything is durable at once; a call takes no time. Clones share the files.
-#[derive(Clone)]
-pub struct MemoryDisk {
-    clock: VirtualClock,
-    tree: Arc<Mutex<Tree>>,
-}
-
-impl MemoryDisk {
-    /// An empty disk with the root directory.
-    pub(crate) fn new(clock: VirtualClock) -> Self {
-        let tree = Arc::new(Mutex::new(Tree::new(CAPACITY_BYTES, clock.now())));
-        Self { clock, tree }
+impl Handle {
+    /// Does `work` when the call is polled, at the time it then is.
+    fn read_call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Files) -> io::Result<T> + Send + 'static,
+    ) -> BoxFuture<'static, io::Result<T>> {
+        let scope = self.scope.clone();
+        async move {
+            if scope.is_dead() {
+                return std::future::pending().await;
+            }
+            work(&scope.place.disk.state().files)
+        }
+        .boxed()
     }
 
-    /// Does `work` when the call is polled, at the time it then is.
-    fn call<T: Send + 'static>(
+    fn change_call<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Tree, jiff::Timestamp) -> io::Result<T> + Send + 'static,
+        work: impl FnOnce(&mut Files, jiff::Timestamp) -> io::Result<T> + Send + 'static,
     ) -> BoxFuture<'static, io::Result<T>> {
-        let disk = self.clone();
+        let scope = self.scope.clone();
         async move {
-            let now = disk.clock.now();
-            work(&mut disk.tree.lock().unwrap_or_else(PoisonError::into_inner), now)
+            if scope.is_dead() {
+                return std::future::pending().await;
+            }
+            let now = wall_clock(scope.core.now(), scope.place.offset_ms());
+            scope.place.disk.change(scope.core.now_ns(), |files| work(files, now))
         }
         .boxed()
     }
 }
 
-impl Disk for MemoryDisk {
+impl Disk for Handle {
     fn read(&self, path: &Path) -> BoxFuture<'static, io::Result<Vec<u8>>> {
         let path = path.to_owned();
-        self.call(move |tree, _| tree.file(&path).map(<[u8]>::to_vec))
+        self.read_call(move |files| files.file(&path).map(|content| content.to_vec()))
     }
 
     fn read_at(&self, path: &Path, offset: u64, len: usize) -> BoxFuture<'static, io::Result<Vec<u8>>> {
         let path = path.to_owned();
-        self.call(move |tree, _| {
-            let content = tree.file(&path)?;
+        self.read_call(move |files| {
+            let content = files.file(&path)?;
             let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
             Ok(content[start..start.saturating_add(len).min(content.len())].to_vec())
         })
     }
 
     fn write(&self, path: &Path, content: Vec<u8>, options: WriteOptions) -> BoxFuture<'static, io::Result<()>> {
-        let path = path.to_owned();
-        self.call(move |tree, now| tree.write(&path, content, options.mode, now))
+        let (scope, path) = (self.scope.clone(), path.to_owned());
+        async move {
+            if options.durable {
+                // The content is on the platter when the call completes, not when it is made: a power cut
+                // in between leaves what was there before.
+                let time = scope.place.disk.flush_time();
+                if time > Duration::ZERO {
+                    Sleep::new(&scope, time).await;
+                }
+            }
+            if scope.is_dead() {
+                return std::future::pending().await;
+            }
+            let now = wall_clock(scope.core.now(), scope.place.offset_ms());
+            scope.place.disk.write(&path, content, options, scope.core.now_ns(), now)
+        }
+        .boxed()
     }
 
     fn append(&self, path: &Path, content: Vec<u8>) -> BoxFuture<'static, io::Result<()>> {
         let path = path.to_owned();
-        self.call(move |tree, now| tree.append(&path, &content, now))
+        self.change_call(move |files, now| files.append(&path, &content, now))
     }
 
     fn create_dir_all(&self, path: &Path, mode: u32) -> BoxFuture<'static, io::Result<()>> {
         let path = path.to_owned();
-        self.call(move |tree, now| tree.create_dir_all(&path, mode, now))
+        self.change_call(move |files, now| files.create_dir_all(&path, mode, now))
     }
 
     fn read_dir(&self, path: &Path) -> BoxFuture<'static, io::Result<Vec<(String, EntryKind)>>> {
         let path = path.to_owned();
-        self.call(move |tree, _| tree.read_dir(&path))
+        self.read_call(move |files| files.read_dir(&path))
     }
 
     fn metadata(&self, path: &Path) -> BoxFuture<'static, io::Result<Metadata>> {
         let path = path.to_owned();
-        self.call(move |tree, _| tree.metadata(&path))
+        self.read_call(move |files| files.metadata(&path))
     }
 
     fn remove_file(&self, path: &Path) -> BoxFuture<'static, io::Result<()>> {
         let path = path.to_owned();
-        self.call(move |tree, _| tree.remove_file(&path))
+        self.change_call(move |files, _| files.remove_file(&path))
     }
 
     fn remove_dir_all(&self, path: &Path) -> BoxFuture<'static, io::Result<()>> {
         let path = path.to_owned();
-        self.call(move |tree, _| tree.remove_dir_all(&path))
+        self.change_call(move |files, _| files.remove_dir_all(&path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> BoxFuture<'static, io::Result<()>> {
         let (from, to) = (from.to_owned(), to.to_owned());
-        self.call(move |tree, _| tree.rename(&from, &to))
+        self.change_call(move |files, _| files.rename(&from, &to))
     }
 
     fn symlink(&self, target: &Path, link: &Path) -> BoxFuture<'static, io::Result<()>> {
         let (target, link) = (target.to_owned(), link.to_owned());
-        self.call(move |tree, now| tree.symlink(&target, &link, now))
+        self.change_call(move |files, now| files.symlink(&target, &link, now))
     }
 
     fn read_link(&self, link: &Path) -> BoxFuture<'static, io::Result<PathBuf>> {
         let link = link.to_owned();
-        self.call(move |tree, _| tree.read_link(&link))
+        self.read_call(move |files| files.read_link(&link))
     }
 
     fn set_owner(
@@ -118,28 +136,28 @@ impl Disk for MemoryDisk {
         mode: Option<u32>,
     ) -> BoxFuture<'static, io::Result<()>> {
         let path = path.to_owned();
-        self.call(move |tree, _| tree.set_owner(&path, uid, gid, mode))
+        self.change_call(move |files, _| files.set_owner(&path, uid, gid, mode))
     }
 
     fn usage(&self, path: &Path) -> BoxFuture<'static, io::Result<Usage>> {
         let path = path.to_owned();
-        self.call(move |tree, _| tree.usage(&path))
+        self.read_call(move |files| files.usage(&path))
     }
 
     fn tree_usage(&self, path: &Path) -> BoxFuture<'static, io::Result<(u64, u64)>> {
         let path = path.to_owned();
-        self.call(move |tree, _| tree.tree_usage(&path))
+        self.read_call(move |files| files.tree_usage(&path))
     }
 
     fn mount_memory(&self, at: &Path, size_bytes: Option<u64>) -> BoxFuture<'static, io::Result<()>> {
         let at = at.to_owned();
-        self.call(move |tree, now| tree.mount(&at, size_bytes, now))
+        self.change_call(move |files, now| files.mount(&at, size_bytes, now))
     }
 
     fn unmount(&self, at: &Path) -> BoxFuture<'static, io::Result<()>> {
         let at = at.to_owned();
-        self.call(move |tree, _| {
-            tree.unmount(&at);
+        self.change_call(move |files, _| {
+            files.unmount(&at);
             Ok(())
         })
     }
@@ -180,6 +198,7 @@ mod tests {
             disk.rename(path("/var/lib/v2"), path("/var/moved")).await.unwrap();
             assert_eq!(disk.read(path("/var/moved/key")).await.unwrap(), b"two more");
             assert_eq!(disk.read(path("/var/lib/..data/key")).await.unwrap_err().kind(), ErrorKind::NotFound);
+            assert_eq!(disk.rename(path("/var"), path("/var/lib/x")).await.unwrap_err().kind(), ErrorKind::InvalidInput);
 
             disk.mount_memory(path("/var/lib/v1"), Some(8192)).await.unwrap();
             assert_eq!(disk.read_dir(path("/var/lib/v1")).await.unwrap(), []);

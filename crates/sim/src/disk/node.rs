@@ -1,0 +1,99 @@
+//! What a file system is made of. Nodes are shared between a file system and its past: whoever changes
+//! one copies the way down to it, so keeping the past costs what has changed since.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use daruma_world::disk::{EntryKind, Metadata};
+
+/// Space is counted in blocks of so many bytes.
+const BLOCK: u64 = 4096;
+
+/// Bytes on the disk of content of this length.
+pub(super) fn blocks_bytes(len: usize) -> u64 {
+    (len as u64).div_ceil(BLOCK) * BLOCK
+}
+
+#[derive(Clone)]
+pub(super) enum Content {
+    File(Arc<Vec<u8>>),
+    Directory(Directory),
+    Symlink(PathBuf),
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Directory {
+    pub(super) entries: BTreeMap<OsString, Arc<Node>>,
+    /// Number of the file system that is mounted here, if it still is; 0 for none.
+    pub(super) mounted: u64,
+}
+
+#[derive(Clone)]
+pub(super) struct Node {
+    pub(super) content: Content,
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) inode: u64,
+    pub(super) modified: jiff::Timestamp,
+}
+
+impl Node {
+    pub(super) fn kind(&self) -> EntryKind {
+        match self.content {
+            Content::File(_) => EntryKind::File,
+            Content::Directory(_) => EntryKind::Directory,
+            Content::Symlink(_) => EntryKind::Symlink,
+        }
+    }
+
+    pub(super) fn metadata(&self) -> Metadata {
+        let len = match &self.content {
+            Content::File(content) => content.len() as u64,
+            Content::Directory(_) => 0,
+            Content::Symlink(target) => target.as_os_str().len() as u64,
+        };
+        Metadata { kind: self.kind(), len, mode: self.mode, inode: self.inode, modified: self.modified }
+    }
+
+    pub(super) fn directory(&self) -> Option<&Directory> {
+        if let Content::Directory(directory) = &self.content { Some(directory) } else { None }
+    }
+
+    fn directory_mut(&mut self) -> Option<&mut Directory> {
+        if let Content::Directory(directory) = &mut self.content { Some(directory) } else { None }
+    }
+
+    /// The node at the end of a way down, made this file system's own.
+    pub(super) fn own<'a>(self: &'a mut Arc<Self>, way: &[OsString]) -> Option<&'a mut Self> {
+        let mut node = Arc::make_mut(self);
+        for name in way {
+            node = Arc::make_mut(node.directory_mut()?.entries.get_mut::<OsStr>(name)?);
+        }
+        Some(node)
+    }
+
+    /// The directory at the end of a way down, made this file system's own.
+    pub(super) fn own_directory<'a>(self: &'a mut Arc<Self>, way: &[OsString]) -> Option<&'a mut Directory> {
+        self.own(way)?.directory_mut()
+    }
+
+    /// Bytes and inodes of the node and all below it.
+    pub(super) fn usage(&self) -> (u64, u64) {
+        match &self.content {
+            Content::File(content) => (blocks_bytes(content.len()), 1),
+            Content::Symlink(_) => (0, 1),
+            Content::Directory(directory) => {
+                let below = directory.entries.values().map(|node| node.usage());
+                below.fold((0, 1), |(bytes, inodes), (more, nodes)| (bytes + more, inodes + nodes))
+            }
+        }
+    }
+
+    /// Whether the node, or one below it, satisfies `test`.
+    pub(super) fn any(&self, test: &dyn Fn(&Directory) -> bool) -> bool {
+        self.directory().is_some_and(|directory| test(directory) || directory.entries.values().any(|node| node.any(test)))
+    }
+}

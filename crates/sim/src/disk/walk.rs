@@ -1,0 +1,105 @@
+//! Finding the way: symbolic links, dots and mounts. No hard links.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, ErrorKind};
+use std::path::{Component, Path};
+
+use super::files::{Files, error};
+use super::node::{Content, Node};
+
+/// Symbolic links followed on one way.
+const LINKS: u32 = 40;
+
+/// One step down.
+struct Step<'a> {
+    file_system: u64,
+    name: &'a OsStr,
+    node: &'a Node,
+}
+
+/// Where a path leads.
+pub(super) struct Found<'a> {
+    /// Number of the file system.
+    pub(super) file_system: u64,
+    /// The way down in that file system, with the last name where that is missing.
+    pub(super) way: Vec<OsString>,
+    /// What is there; `None` where only the last name is missing.
+    pub(super) node: Option<&'a Node>,
+    /// The directories passed, as inode numbers, the nearest last.
+    pub(super) above: Vec<u64>,
+}
+
+impl<'a> Found<'a> {
+    /// What is there.
+    pub(super) fn existing(&self, path: &Path) -> io::Result<&'a Node> {
+        self.node.ok_or_else(|| error(ErrorKind::NotFound, path))
+    }
+
+    /// Whether this is the top of a file system.
+    pub(super) fn is_top(&self) -> bool {
+        self.way.is_empty()
+    }
+}
+
+impl Files {
+    /// Follows a path; the last component's symbolic link on request.
+    pub(super) fn find<'a>(&'a self, path: &'a Path, follow_last: bool) -> io::Result<Found<'a>> {
+        if !path.is_absolute() {
+            return Err(io::Error::new(ErrorKind::InvalidInput, format!("{} is not absolute", path.display())));
+        }
+        let top = || Step { file_system: 0, name: OsStr::new(""), node: self.top(0) };
+        let mut steps = vec![top()];
+        let mut links = 0;
+        let mut rest: Vec<Component<'a>> = path.components().collect();
+        rest.reverse();
+        while let Some(part) = rest.pop() {
+            let name = match part {
+                Component::ParentDir => {
+                    if steps.len() > 1 {
+                        steps.pop();
+                    }
+                    continue;
+                }
+                Component::RootDir => {
+                    steps.truncate(1);
+                    continue;
+                }
+                Component::CurDir | Component::Prefix(_) => continue,
+                Component::Normal(name) => name,
+            };
+            let here = steps.last().expect("the top is never left");
+            let Some(directory) = here.node.directory() else { return Err(error(ErrorKind::NotADirectory, path)) };
+            let Some(child) = directory.entries.get(name) else {
+                if rest.is_empty() {
+                    return Ok(Self::found(&steps, Some(name)));
+                }
+                return Err(error(ErrorKind::NotFound, path));
+            };
+            match &child.content {
+                Content::Symlink(target) if follow_last || !rest.is_empty() => {
+                    links += 1;
+                    if links > LINKS {
+                        return Err(io::Error::other(format!("{}: too many symbolic links", path.display())));
+                    }
+                    rest.extend(target.components().rev());
+                }
+                Content::Directory(directory) if self.is_mounted(directory.mounted) => {
+                    steps.push(Step { file_system: directory.mounted, name, node: self.top(directory.mounted) });
+                }
+                _ => steps.push(Step { file_system: here.file_system, name, node: child }),
+            }
+        }
+        Ok(Self::found(&steps, None))
+    }
+
+    fn found<'a>(steps: &[Step<'a>], missing: Option<&OsStr>) -> Found<'a> {
+        let last = steps.last().expect("the top is never left");
+        let mut own: Vec<&Step<'a>> = steps.iter().rev().take_while(|step| step.file_system == last.file_system).collect();
+        // The first of a file system is its top, which has no name in it.
+        own.pop();
+        let mut way: Vec<OsString> = own.iter().rev().map(|step| step.name.to_owned()).collect();
+        way.extend(missing.map(OsStr::to_owned));
+        let node = if missing.is_none() { Some(last.node) } else { None };
+        Found { file_system: last.file_system, way, node, above: steps.iter().map(|step| step.node.inode).collect() }
+    }
+}
