@@ -15,7 +15,7 @@ pub mod status;
 pub mod taints;
 
 pub use k8s_openapi;
-pub use k8s_openapi::api::{apps, coordination, core, discovery, rbac, scheduling};
+pub use k8s_openapi::api::{apps, coordination, core, discovery, policy, rbac, scheduling};
 pub use k8s_openapi::apimachinery::pkg::api::resource::Quantity as RawQuantity;
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1 as metav1;
 pub use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;

@@ -30,7 +30,11 @@ pub enum Claim {
 
 /// Decides about `object` for `owner`.
 pub fn claim<O: ObjectExt, K: ObjectExt>(owner: &O, selector: &Selector, object: &K) -> Claim {
-    let matches = selector.matches(object.metadata().labels.as_ref());
+    claim_fitting(owner, selector.matches(object.metadata().labels.as_ref()), object)
+}
+
+/// The same where the caller has found out whether the object is one that the owner wants.
+pub fn claim_fitting<O: ObjectExt, K: ObjectExt>(owner: &O, matches: bool, object: &K) -> Claim {
     match object.controller() {
         Some(controller) if controller.uid != owner.uid() => Claim::Ignore,
         Some(_) if matches => Claim::Keep,
@@ -65,11 +69,26 @@ where
     O: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync + 'static,
     K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync + 'static,
 {
+    claim_those(owners, owner, |object| selector.matches(object.metadata().labels.as_ref()), api, objects).await
+}
+
+/// The same for the objects that `wanted` picks.
+pub(crate) async fn claim_those<O, K>(
+    owners: &Api<O>,
+    owner: &O,
+    wanted: impl Fn(&K) -> bool + Send + Sync,
+    api: &Api<K>,
+    objects: Vec<Arc<K>>,
+) -> Result<Vec<Arc<K>>, SyncError>
+where
+    O: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync + 'static,
+    K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync + 'static,
+{
     let mut owned = Vec::with_capacity(objects.len());
     let mut failed = None;
     let mut may_adopt = None;
     for object in objects {
-        match claim(owner, selector, object.as_ref()) {
+        match claim_fitting(owner, wanted(object.as_ref()), object.as_ref()) {
             Claim::Keep => owned.push(object),
             Claim::Ignore => {}
             Claim::Release => {

@@ -40,6 +40,10 @@ const fn entry(name: &'static str, event_source: &'static str, workers: usize, s
     Entry { name, event_source, workers, rate_factor: 1.0, start }
 }
 
+/// Controllers that `*` does not mean: they run only where `--controllers` names them
+/// (kubernetes cmd/kube-controller-manager/app/controllermanager.go `ControllersDisabledByDefault`).
+pub const DISABLED_BY_DEFAULT: &[&str] = &["rebalancer"];
+
 /// Every controller, those first that others wait for at start-up.
 pub const ALL: &[Entry] = &[
     entry("serviceaccount-controller", "serviceaccount-controller", 1, crate::service_account::start),
@@ -50,6 +54,8 @@ pub const ALL: &[Entry] = &[
     entry("deployment-controller", "deployment-controller", 5, crate::deployment::start),
     entry("replicaset-controller", "replicaset-controller", 5, crate::replica_set::start),
     entry("daemonset-controller", "daemonset-controller", 2, crate::daemon_set::start),
+    entry("statefulset-controller", "statefulset-controller", 5, crate::stateful_set::start),
+    entry("disruption-controller", "controllermanager", 1, crate::disruption::start),
     entry("endpointslice-controller", "endpoint-slice-controller", 5, crate::endpoint_slice::start),
     entry("endpoints-controller", "endpoint-controller", 5, crate::endpoints::start),
     entry("pod-garbage-collector-controller", "pod-garbage-collector-controller", 1, crate::pod_gc::start),
@@ -71,4 +77,5 @@ pub const ALL: &[Entry] = &[
     },
     entry("clusterrole-aggregation-controller", "clusterrole-aggregation-controller", 5, crate::cluster_role_aggregation::start),
     entry("ttl-controller", "ttl-controller", 5, crate::ttl::start),
+    entry("rebalancer", "rebalancer", 1, crate::rebalancer::start),
 ];

@@ -80,7 +80,8 @@ impl Default for ControllerManagerConfig {
 }
 
 impl ControllerManagerConfig {
-    /// Whether the controller of this name runs. An exact name wins over `*`.
+    /// Whether the controller of this name runs. An exact name wins over `*`, which leaves out those that
+    /// are [disabled by default](crate::all::DISABLED_BY_DEFAULT).
     pub fn enables(&self, name: &str) -> bool {
         if self.controllers.iter().any(|one| one == name) {
             return true;
@@ -88,7 +89,7 @@ impl ControllerManagerConfig {
         if self.controllers.iter().any(|one| one.strip_prefix('-') == Some(name)) {
             return false;
         }
-        self.controllers.iter().any(|one| one == "*")
+        self.controllers.iter().any(|one| one == "*") && !crate::all::DISABLED_BY_DEFAULT.contains(&name)
     }
 
     /// The rate limit of one controller's client.
@@ -114,5 +115,8 @@ mod tests {
         check(&["*", "-ttl-controller"], "ttl-controller", false);
         check(&["ttl-controller"], "ttl-controller", true);
         check(&["ttl-controller"], "deployment-controller", false);
+        check(&["*"], "rebalancer", false);
+        check(&["*", "rebalancer"], "rebalancer", true);
+        check(&["*", "rebalancer"], "ttl-controller", true);
     }
 }

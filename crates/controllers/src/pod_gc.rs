@@ -13,7 +13,8 @@ use daruma_api::taints::OUT_OF_SERVICE;
 use daruma_client::{ClientError, DeleteOptions, Patch};
 use futures::FutureExt;
 use futures::future::join_all;
-use serde_json::json;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::node_lifecycle::health::is_ready;
 use crate::node_taints;
@@ -100,6 +101,22 @@ impl Quarantine {
     }
 }
 
+/// The patch of a pod's status before it goes: nobody is left to say how it ended, so it ends as Failed.
+/// `None` where it has ended.
+pub fn last_words(pod: &Pod, why: Why, now: Timestamp) -> Option<Value> {
+    if pods::is_terminal(pod) {
+        return None;
+    }
+    let mut status = json!({ "phase": "Failed", "observedGeneration": pod.metadata.generation });
+    if why == Why::Orphaned {
+        let mut new = pod.status.clone().unwrap_or_default();
+        let target = pods::disruption_target(pod, "DeletionByPodGC", "PodGC: node no longer exists");
+        pods::set_condition(&mut new, target, now);
+        status["conditions"] = json!([pods::condition(Some(&new), "DisruptionTarget")]);
+    }
+    Some(json!({ "metadata": { "uid": pod.uid() }, "status": status }))
+}
+
 /// Registers the controller.
 pub(crate) fn start(context: Context) {
     let shared = context.shared.clone();
@@ -147,18 +164,9 @@ impl Collector {
         }
     }
 
-    /// Nobody is left to say how the pod ended, so it ends as Failed.
     async fn fail_and_delete(&self, pod: &Pod, why: Why) -> Result<(), ClientError> {
         let api = self.context.client.namespaced::<Pod>(pod.namespace());
-        if !pods::is_terminal(pod) {
-            let mut status = json!({ "phase": "Failed", "observedGeneration": pod.metadata.generation });
-            if why == Why::Orphaned {
-                let mut new = pod.status.clone().unwrap_or_default();
-                let target = pods::disruption_target(pod, "DeletionByPodGC", "PodGC: node no longer exists");
-                pods::set_condition(&mut new, target, self.context.world.now());
-                status["conditions"] = json!([pods::condition(Some(&new), "DisruptionTarget")]);
-            }
-            let patch = json!({ "metadata": { "uid": pod.uid() }, "status": status });
+        if let Some(patch) = last_words(pod, why, self.context.world.now()) {
             api.patch_status(pod.name(), &Patch::Strategic(patch)).await?;
         }
         api.delete(pod.name(), &DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() }).await
@@ -170,6 +178,7 @@ mod tests {
     use super::*;
     use crate::daemon_set::nodes::tests::node;
     use crate::pods::tests::{at, pod};
+    use daruma_api::core::v1::NodeCondition;
     use daruma_api::taints::NO_EXECUTE;
 
     fn with(name: &str, node: &str, phase: &str, deleting: bool, created: i64) -> Arc<Pod> {
@@ -182,7 +191,11 @@ mod tests {
 
     #[test]
     fn each_reason() {
-        let nodes = [Arc::new(node("dead", &[(OUT_OF_SERVICE, NO_EXECUTE)])), Arc::new(node("quiet", &[]))];
+        let mut back = node("back", &[(OUT_OF_SERVICE, NO_EXECUTE)]);
+        let ready = NodeCondition { type_: "Ready".to_owned(), status: "True".to_owned(), ..NodeCondition::default() };
+        back.status.get_or_insert_default().conditions = Some(vec![ready]);
+        let dead = node("dead", &[(OUT_OF_SERVICE, NO_EXECUTE)]);
+        let nodes = [Arc::new(dead), Arc::new(node("quiet", &[])), Arc::new(back)];
         let mut evicted = with("evicted", "quiet", "Failed", false, 9).as_ref().clone();
         evicted.status.as_mut().expect("built").reason = Some("Evicted".to_owned());
         let pods = [
@@ -192,6 +205,8 @@ mod tests {
             with("given-up", "dead", "Running", true, 1),
             with("alive", "dead", "Running", false, 1),
             with("slow", "quiet", "Running", true, 1),
+            // The taint is still there, but the node answers again and ends its pods itself.
+            with("on-its-way", "back", "Running", true, 1),
             with("orphan", "gone", "Running", false, 1),
             with("unbound", "", "Pending", true, 1),
             with("waiting", "", "Pending", false, 1),
@@ -206,6 +221,21 @@ mod tests {
             (Why::Unscheduled, "unbound"),
         ];
         assert_eq!(plan, expected);
+    }
+
+    #[test]
+    fn what_is_said_before_a_pod_goes() {
+        let running = with("a", "gone", "Running", false, 1);
+        let orphaned = last_words(&running, Why::Orphaned, at(50)).expect("it has not ended");
+        let condition = &orphaned["status"]["conditions"][0];
+        assert_eq!((&orphaned["status"]["phase"], &condition["type"]), (&json!("Failed"), &json!("DisruptionTarget")));
+        assert_eq!(
+            (&condition["reason"], &condition["message"], &condition["status"]),
+            (&json!("DeletionByPodGC"), &json!("PodGC: node no longer exists"), &json!("True"))
+        );
+        let given_up = last_words(&running, Why::OutOfService, at(50)).expect("it has not ended");
+        assert_eq!((&given_up["status"]["phase"], given_up["status"].get("conditions")), (&json!("Failed"), None));
+        assert_eq!(last_words(&with("b", "gone", "Succeeded", false, 1), Why::Orphaned, at(50)), None);
     }
 
     #[test]

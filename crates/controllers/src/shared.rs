@@ -1,10 +1,11 @@
 //! The informers that all controllers of one process share.
 
-use daruma_api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet};
+use daruma_api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use daruma_api::coordination::v1::Lease;
 use daruma_api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
 use daruma_api::discovery::v1::EndpointSlice;
 use daruma_api::meta::ObjectExt;
+use daruma_api::policy::v1::PodDisruptionBudget;
 use daruma_api::rbac::v1::ClusterRole;
 use daruma_client::informer::Informer;
 use daruma_client::{Client, ListOptions};
@@ -33,11 +34,13 @@ pub(crate) struct Shared {
     pub(crate) deployments: Informer<Deployment>,
     pub(crate) replica_sets: Informer<ReplicaSet>,
     pub(crate) daemon_sets: Informer<DaemonSet>,
+    pub(crate) stateful_sets: Informer<StatefulSet>,
     pub(crate) controller_revisions: Informer<ControllerRevision>,
     pub(crate) services: Informer<Service>,
     pub(crate) endpoints: Informer<Endpoints>,
     pub(crate) endpoint_slices: Informer<EndpointSlice>,
     pub(crate) cluster_roles: Informer<ClusterRole>,
+    pub(crate) disruption_budgets: Informer<PodDisruptionBudget>,
 }
 
 impl Shared {
@@ -53,11 +56,13 @@ impl Shared {
             deployments: Informer::new(client.all(), ListOptions::default()),
             replica_sets: Informer::new(client.all(), ListOptions::default()),
             daemon_sets: Informer::new(client.all(), ListOptions::default()),
+            stateful_sets: Informer::new(client.all(), ListOptions::default()),
             controller_revisions: Informer::new(client.all(), ListOptions::default()),
             services: Informer::new(client.all(), ListOptions::default()),
             endpoints: Informer::new(client.all(), ListOptions::default()),
             endpoint_slices: Informer::new(client.all(), ListOptions::default()),
             cluster_roles: Informer::new(client.all(), ListOptions::default()),
+            disruption_budgets: Informer::new(client.all(), ListOptions::default()),
         };
         shared.pods.add_index(BY_NODE, |pod| {
             let node = pods::node_name(pod);
@@ -80,10 +85,12 @@ impl Shared {
         self.controller_revisions.start();
         self.deployments.start();
         self.replica_sets.start();
+        self.stateful_sets.start();
         self.services.start();
         self.endpoint_slices.start();
         self.endpoints.start();
         self.cluster_roles.start();
+        self.disruption_budgets.start();
     }
 
     /// The pods that `uid` controls and, where asked, those of the namespace that nobody controls.

@@ -7,32 +7,20 @@
 use daruma_api::status::FieldError;
 use serde_json::{Value, json};
 
-use crate::access::{at, default_text, default_to, ensure, get, keep, number, same, set, text};
+use crate::access::{at, default_text, default_to, ensure, get, number, same, set, text};
 use crate::field::{Errors, Path};
-use crate::kind::{Column, Kind, Names, Scope, Subresource};
-use crate::metadata::{bump_generation, set_generation};
-use crate::printing::{AGE, CONTAINERS, IMAGES, NAME, SELECTOR, age, column, containers, labels, name, selector};
-use crate::{pod, rollout, verbs};
+use crate::kind::{Column, Kind, Names, Subresource};
+use crate::printing::{AGE, CONTAINERS, IMAGES, NAME, SELECTOR, column, labels, name};
+use crate::{pod, rollout, workload};
 
 /// The kind.
 pub struct DaemonSet;
 
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
-static NAMES: Names = Names {
-    group: "apps",
-    version: "v1",
-    kind: "DaemonSet",
-    plural: "daemonsets",
-    singular: "daemonset",
-    short_names: &["ds"],
-    categories: &["all"],
-    scope: Scope::Namespaced,
-    verbs: verbs::ALL,
-};
+static NAMES: Names = workload::names("DaemonSet", "daemonsets", "daemonset", &["ds"]);
 
-static SUBRESOURCES: &[Subresource] =
-    &[Subresource { name: "status", group: "", version: "", kind: "DaemonSet", verbs: verbs::PART }];
+static SUBRESOURCES: &[Subresource] = &[workload::status("DaemonSet")];
 
 static COLUMNS: &[Column] = &[
     NAME,
@@ -74,23 +62,20 @@ impl Kind for DaemonSet {
         let status = json!({
             "currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0
         });
-        set(object, "status", status);
-        set_generation(object, 1);
+        workload::prepare_create(object, status);
         set_template_generation(object, template_generation(object).max(1));
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value) {
-        keep(new, old, "status");
         let template = ["spec", "template"];
         let template_changed = !same(at(new, &template), at(old, &template));
         let before = template_generation(old).max(1);
         set_template_generation(new, if template_changed { before + 1 } else { before });
-        let changed = template_changed || !same(get(new, "spec"), get(old, "spec"));
-        bump_generation(new, old, changed);
+        workload::prepare_update(new, old, false);
     }
 
     fn prepare_status_update(&self, new: &mut Value, old: &Value) {
-        keep(new, old, "spec");
+        workload::prepare_status_update(new, old);
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
@@ -113,10 +98,7 @@ impl Kind for DaemonSet {
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = Errors::new();
         let (status, root) = (get(new, "status"), Path::Root("status"));
-        let collisions = number(status, "collisionCount");
-        if collisions < number(get(old, "status"), "collisionCount") {
-            errors.invalid(&root.child("collisionCount"), collisions, "cannot be decremented");
-        }
+        rollout::validate_collisions(&mut errors, new, old);
         for key in [
             "currentNumberScheduled",
             "numberMisscheduled",
@@ -140,7 +122,7 @@ impl Kind for DaemonSet {
     fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
         let (spec, status) = (get(object, "spec"), get(object, "status"));
         let template = at(spec, &["template", "spec"]);
-        let (names, images) = containers(template);
+        let [age, names, images, selector] = workload::last_cells(object, now);
         vec![
             name(object),
             number(status, "desiredNumberScheduled").into(),
@@ -149,10 +131,10 @@ impl Kind for DaemonSet {
             number(status, "updatedNumberScheduled").into(),
             number(status, "numberAvailable").into(),
             labels(template, "nodeSelector").into(),
-            age(object, now),
+            age,
             names,
             images,
-            selector(get(spec, "selector")).into(),
+            selector,
         ]
     }
 }

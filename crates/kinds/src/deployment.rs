@@ -6,37 +6,18 @@
 use daruma_api::status::FieldError;
 use serde_json::{Value, json};
 
-use crate::access::{at, default_text, default_to, ensure, get, has, integer, keep, number, same, set, text};
+use crate::access::{at, default_text, default_to, ensure, get, has, integer, keep, number, same, text};
 use crate::field::{Errors, Path};
-use crate::kind::{Column, Kind, Names, Scope, Subresource};
-use crate::metadata::{bump_generation, set_generation};
-use crate::printing::{AGE, CONTAINERS, IMAGES, NAME, SELECTOR, age, column, containers, name};
-use crate::{pod, rollout, selectors, verbs};
+use crate::kind::{Column, Kind, Names, Subresource};
+use crate::printing::{AGE, CONTAINERS, IMAGES, NAME, SELECTOR, column, name};
+use crate::{pod, rollout, selectors, workload};
 
 /// The kind.
 pub struct Deployment;
 
-static NAMES: Names = Names {
-    group: "apps",
-    version: "v1",
-    kind: "Deployment",
-    plural: "deployments",
-    singular: "deployment",
-    short_names: &["deploy"],
-    categories: &["all"],
-    scope: Scope::Namespaced,
-    verbs: verbs::ALL,
-};
+static NAMES: Names = workload::names("Deployment", "deployments", "deployment", &["deploy"]);
 
-/// Subresources of workloads that can be scaled.
-pub(crate) const fn scalable(kind: &'static str) -> [Subresource; 2] {
-    [
-        Subresource { name: "scale", group: "autoscaling", version: "v1", kind: "Scale", verbs: verbs::PART },
-        Subresource { name: "status", group: "", version: "", kind, verbs: verbs::PART },
-    ]
-}
-
-static SUBRESOURCES: [Subresource; 2] = scalable("Deployment");
+static SUBRESOURCES: [Subresource; 2] = workload::scalable("Deployment");
 
 static COLUMNS: &[Column] = &[
     NAME,
@@ -74,19 +55,17 @@ impl Kind for Deployment {
     }
 
     fn prepare_create(&self, object: &mut Value) {
-        set(object, "status", json!({}));
-        set_generation(object, 1);
+        workload::prepare_create(object, json!({}));
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value) {
-        keep(new, old, "status");
         let annotations = ["metadata", "annotations"];
-        let changed = !same(get(new, "spec"), get(old, "spec")) || !same(at(new, &annotations), at(old, &annotations));
-        bump_generation(new, old, changed);
+        let annotated = !same(at(new, &annotations), at(old, &annotations));
+        workload::prepare_update(new, old, annotated);
     }
 
     fn prepare_status_update(&self, new: &mut Value, old: &Value) {
-        keep(new, old, "spec");
+        workload::prepare_status_update(new, old);
         keep(ensure(new, "metadata"), get(old, "metadata"), "labels");
     }
 
@@ -116,12 +95,8 @@ impl Kind for Deployment {
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = Errors::new();
-        let (now, before) = (get(new, "status"), get(old, "status"));
-        rollout::validate_counts(&mut errors, now, &["updatedReplicas", "readyReplicas", "availableReplicas"]);
-        if number(now, "collisionCount") < number(before, "collisionCount") {
-            let root = Path::Root("status");
-            errors.invalid(&root.child("collisionCount"), number(now, "collisionCount"), "cannot be decremented");
-        }
+        rollout::validate_counts(&mut errors, get(new, "status"), &["updatedReplicas", "readyReplicas", "availableReplicas"]);
+        rollout::validate_collisions(&mut errors, new, old);
         errors.into_vec()
     }
 
@@ -131,7 +106,7 @@ impl Kind for Deployment {
 
     fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
         let (spec, status) = (get(object, "spec"), get(object, "status"));
-        let (names, images) = containers(at(spec, &["template", "spec"]));
+        let [age, names, images, _] = workload::last_cells(object, now);
         let selector = selectors::parse(get(spec, "selector")).map_or("<invalid>".to_owned(), |mut selector| {
             selector.requirements.sort_by(|a, b| a.key.cmp(&b.key));
             selector.to_string()
@@ -141,7 +116,7 @@ impl Kind for Deployment {
             format!("{}/{}", number(status, "readyReplicas"), number(spec, "replicas")).into(),
             number(status, "updatedReplicas").into(),
             number(status, "availableReplicas").into(),
-            age(object, now),
+            age,
             names,
             images,
             selector.into(),

@@ -30,6 +30,7 @@ mod lease;
 mod namespace;
 mod node;
 mod pod;
+mod pod_disruption_budget;
 mod priority_class;
 mod rbac;
 mod replica_set;
@@ -37,6 +38,8 @@ mod rollout;
 mod secret;
 mod service;
 mod service_account;
+mod stateful_set;
+mod workload;
 
 pub use kind::{Column, Kind, Names, Scope, Subresource};
 pub use pod::validate_binding;
@@ -59,6 +62,8 @@ pub static ALL: &[&dyn Kind] = &[
     &daemon_set::DaemonSet,
     &deployment::Deployment,
     &replica_set::ReplicaSet,
+    &stateful_set::StatefulSet,
+    &pod_disruption_budget::PodDisruptionBudget,
     &rbac::cluster_role_binding::ClusterRoleBinding,
     &rbac::cluster_role::ClusterRole,
     &rbac::role_binding::RoleBinding,

@@ -37,12 +37,13 @@ struct Merger {
 struct Rule {
     node: Node,
     merges: bool,
+    replaces: bool,
     key: &'static str,
 }
 
 impl Merger {
     fn rule(&self, node: &Node, member: &str) -> Rule {
-        let any = Rule { node: Node::Any, merges: false, key: "" };
+        let any = Rule { node: Node::Any, merges: false, replaces: false, key: "" };
         match (node, self.arena) {
             (Node::Struct(index), Some(arena)) => arena.get(*index).field(member).map_or(any, |field| Rule {
                 // Elements of lists are what matters below.
@@ -51,9 +52,10 @@ impl Merger {
                     other => other.clone(),
                 },
                 merges: field.merges,
+                replaces: field.replaces,
                 key: &field.merge_key,
             }),
-            (Node::Map(of), _) => Rule { node: (**of).clone(), merges: false, key: "" },
+            (Node::Map(of), _) => Rule { node: (**of).clone(), merges: false, replaces: false, key: "" },
             _ => any,
         }
     }
@@ -89,6 +91,7 @@ impl Merger {
             }
             let rule = self.rule(node, member);
             let merged = match (original.get_mut(member).map(Value::take), value) {
+                (Some(Value::Object(_)), Value::Object(change)) if !deletes && rule.replaces => Some(Value::Object(change)),
                 (Some(Value::Object(before)), Value::Object(change)) if !deletes => {
                     Some(Value::Object(self.map(before, change, &rule.node)?))
                 }

@@ -5,29 +5,18 @@
 use daruma_api::status::FieldError;
 use serde_json::{Value, json};
 
-use crate::access::{at, default_to, ensure, get, keep, number, same, set};
+use crate::access::{default_to, ensure, get, number};
 use crate::field::{Errors, Path};
-use crate::kind::{Column, Kind, Names, Scope, Subresource};
-use crate::metadata::{bump_generation, set_generation};
-use crate::printing::{AGE, CONTAINERS, IMAGES, NAME, SELECTOR, age, column, containers, name, selector};
-use crate::{pod, rollout, verbs};
+use crate::kind::{Column, Kind, Names, Subresource};
+use crate::printing::{AGE, CONTAINERS, IMAGES, NAME, SELECTOR, column, name};
+use crate::{pod, rollout, workload};
 
 /// The kind.
 pub struct ReplicaSet;
 
-static NAMES: Names = Names {
-    group: "apps",
-    version: "v1",
-    kind: "ReplicaSet",
-    plural: "replicasets",
-    singular: "replicaset",
-    short_names: &["rs"],
-    categories: &["all"],
-    scope: Scope::Namespaced,
-    verbs: verbs::ALL,
-};
+static NAMES: Names = workload::names("ReplicaSet", "replicasets", "replicaset", &["rs"]);
 
-static SUBRESOURCES: [Subresource; 2] = crate::deployment::scalable("ReplicaSet");
+static SUBRESOURCES: [Subresource; 2] = workload::scalable("ReplicaSet");
 
 static COLUMNS: &[Column] = &[
     NAME,
@@ -56,18 +45,15 @@ impl Kind for ReplicaSet {
     }
 
     fn prepare_create(&self, object: &mut Value) {
-        set(object, "status", json!({"replicas": 0}));
-        set_generation(object, 1);
+        workload::prepare_create(object, json!({"replicas": 0}));
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value) {
-        keep(new, old, "status");
-        let changed = !same(get(new, "spec"), get(old, "spec"));
-        bump_generation(new, old, changed);
+        workload::prepare_update(new, old, false);
     }
 
     fn prepare_status_update(&self, new: &mut Value, old: &Value) {
-        keep(new, old, "spec");
+        workload::prepare_status_update(new, old);
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
@@ -99,16 +85,16 @@ impl Kind for ReplicaSet {
 
     fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
         let (spec, status) = (get(object, "spec"), get(object, "status"));
-        let (names, images) = containers(at(spec, &["template", "spec"]));
+        let [age, names, images, selector] = workload::last_cells(object, now);
         vec![
             name(object),
             number(spec, "replicas").into(),
             number(status, "replicas").into(),
             number(status, "readyReplicas").into(),
-            age(object, now),
+            age,
             names,
             images,
-            selector(get(spec, "selector")).into(),
+            selector,
         ]
     }
 

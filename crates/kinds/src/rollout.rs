@@ -44,7 +44,11 @@ pub(crate) fn validate_selector_and_template(errors: &mut Errors, root: &Path<'_
     } else {
         selectors::validate(errors, &selector_path, selector);
         if selectors::is_empty(selector) {
-            let kind = if owner == "DaemonSet" { "daemonset" } else { "deployment" };
+            let kind = match owner {
+                "DaemonSet" => "daemonset",
+                "StatefulSet" => "statefulset",
+                _ => "deployment",
+            };
             errors.invalid(&selector_path, selectors::shown(selector), format!("empty selector is invalid for {kind}"));
         }
     }
@@ -91,5 +95,14 @@ pub(crate) fn validate_counts(errors: &mut Errors, status: &Value, parts: &[&str
     let (ready, available) = (number(status, "readyReplicas"), number(status, "availableReplicas"));
     if available > ready {
         errors.invalid(&root.child("availableReplicas"), available, "cannot be greater than readyReplicas");
+    }
+}
+
+/// A count of name collisions that must not go down.
+pub(crate) fn validate_collisions(errors: &mut Errors, new: &Value, old: &Value) {
+    let count = |object: &Value| number(get(object, "status"), "collisionCount");
+    if count(new) < count(old) {
+        let root = Path::Root("status");
+        errors.invalid(&root.child("collisionCount"), count(new), "cannot be decremented");
     }
 }

@@ -98,7 +98,8 @@ fn valid(name: &str) -> Value {
     let workload = json!({"selector": {"matchLabels": {"app": "x"}}, "template": template});
     let metadata = json!({"name": "a", "namespace": "b", "creationTimestamp": "2026-01-01T00:00:00Z"});
     let mut object = match name {
-        "Deployment" | "ReplicaSet" | "DaemonSet" => json!({"spec": workload}),
+        "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet" => json!({"spec": workload}),
+        "PodDisruptionBudget" => json!({"spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "x"}}}}),
         "Service" => json!({"spec": {"ports": [{"port": 80}], "selector": {"app": "x"}}}),
         "RoleBinding" => json!({"roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}]}),
         "EndpointSlice" => json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}], "ports": [{"port": 80}]}),
@@ -121,9 +122,19 @@ fn check_wrong(name: &str, change: impl FnOnce(&mut Value), expected: &[&str]) {
 
 #[test]
 fn validation() {
-    for name in
-        ["Deployment", "ReplicaSet", "DaemonSet", "Service", "RoleBinding", "EndpointSlice", "PriorityClass", "Node", "Namespace"]
-    {
+    for name in [
+        "Deployment",
+        "ReplicaSet",
+        "DaemonSet",
+        "StatefulSet",
+        "PodDisruptionBudget",
+        "Service",
+        "RoleBinding",
+        "EndpointSlice",
+        "PriorityClass",
+        "Node",
+        "Namespace",
+    ] {
         check_wrong(name, |_| {}, &[]);
     }
     check_wrong(
@@ -216,7 +227,7 @@ fn changes() {
 
 #[test]
 fn generations() {
-    for name in ["Deployment", "ReplicaSet", "DaemonSet", "Pod"] {
+    for name in ["Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "PodDisruptionBudget", "Pod"] {
         let old = valid(name);
         assert_eq!(old["metadata"]["generation"], 1, "{name}");
         let mut new = old.clone();
@@ -243,6 +254,16 @@ fn cells() {
         json!(["a", "1/1", 1, 1, "4m10s", "c", "i:1", "app=x"]),
     );
     check_cells("ReplicaSet", |_| {}, json!(["a", 1, 0, 0, "4m10s", "c", "i:1", "app=x"]));
+    check_cells(
+        "StatefulSet",
+        |object| object["status"] = json!({"replicas": 1, "readyReplicas": 1}),
+        json!(["a", "1/1", "4m10s", "c", "i:1"]),
+    );
+    check_cells(
+        "PodDisruptionBudget",
+        |object| object["status"]["disruptionsAllowed"] = json!(2),
+        json!(["a", "1", "N/A", 2, "4m10s"]),
+    );
     check_cells("DaemonSet", |_| {}, json!(["a", 0, 0, 0, 0, 0, "<none>", "4m10s", "c", "i:1", "app=x"]));
     check_cells(
         "Service",

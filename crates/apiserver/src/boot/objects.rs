@@ -9,11 +9,19 @@ use super::Wanted;
 use crate::document::{self, list, text};
 
 const BOOTSTRAP: &str = include_str!("../../data/bootstrap.json");
+/// The rights of controllers that Kubernetes does not have, in the same form.
+const OWN: &str = include_str!("../../data/own.json");
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Everything.
 pub fn all() -> Vec<Wanted> {
-    let data: Value = serde_json::from_str(BOOTSTRAP).expect("the built-in document parses");
+    let mut wanted = of(BOOTSTRAP);
+    wanted.extend(of(OWN));
+    wanted
+}
+
+fn of(document: &str) -> Vec<Wanted> {
+    let data: Value = serde_json::from_str(document).expect("the built-in document parses");
     let mut wanted = Vec::new();
     let kinds: [(&str, &'static str, &'static str, &str); 6] = [
         ("namespaces", "", "namespaces", "Namespace"),
@@ -100,6 +108,12 @@ mod tests {
         let all = all();
         assert!(all.len() > 140);
         assert!(all.iter().all(|one| !text(&one.object, "/metadata/name").is_empty()));
+        let roles: Vec<&str> = all.iter().map(|one| text(&one.object, "/metadata/name")).collect();
+        for controller in ["disruption-controller", "statefulset-controller", "rebalancer"] {
+            // A role and its binding.
+            let name = format!("system:controller:{controller}");
+            assert_eq!(roles.iter().filter(|role| **role == name).count(), 2, "{name}");
+        }
     }
 
     #[test]

@@ -57,7 +57,8 @@ pub fn error(error: &ApiError) -> Response<Body> {
     let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(status, status_json(error).to_string());
     let retry = error.details.as_ref().and_then(|details| details.retry_after_seconds);
-    if let Some(seconds) = retry.or_else(|| (error.code == 429).then_some(1)) {
+    // With details the answer is about an object (a disruption budget, say), and they alone tell when to come again.
+    if let Some(seconds) = retry.or_else(|| (error.code == 429 && error.details.is_none()).then_some(1)) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response

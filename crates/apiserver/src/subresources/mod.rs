@@ -1,6 +1,7 @@
 //! Subresources: one file each, named in [`serve`]. Which ones a kind has, the kind says.
 
 pub mod binding;
+pub mod disruption_budget;
 pub mod eviction;
 pub mod finalize;
 pub mod forward;

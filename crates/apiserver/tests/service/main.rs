@@ -2,6 +2,7 @@
 
 mod access;
 mod deletion;
+mod evictions;
 mod harness;
 mod kinds;
 mod lists;

@@ -5,53 +5,29 @@
 use std::collections::BTreeSet;
 
 use daruma_api::apps::v1::{ControllerRevision, DaemonSet};
-use daruma_api::core::v1::Pod;
-use daruma_api::k8s_openapi::apimachinery::pkg::runtime::RawExtension;
-use daruma_api::meta::{ObjectExt, controller_reference};
-use daruma_api::metav1::ObjectMeta;
-use serde_json::{Value, json};
+use daruma_api::core::v1::{Pod, PodTemplateSpec};
+use daruma_api::meta::ObjectExt;
 
+use crate::revision_history::{self, keeps, snapshot};
 use crate::template_hash::{CONTROLLER_REVISION_HASH, template_hash};
 
-/// What a revision keeps: the template, as a patch that replaces it.
-pub fn snapshot(set: &DaemonSet) -> Value {
-    let template = set.spec.as_ref().map(|spec| &spec.template);
-    let mut template = serde_json::to_value(template).unwrap_or_default();
-    if let Some(fields) = template.as_object_mut() {
-        fields.insert("$patch".to_owned(), Value::from("replace"));
-    }
-    json!({ "spec": { "template": template } })
+pub use crate::revision_history::max_revision;
+
+fn template(set: &DaemonSet) -> PodTemplateSpec {
+    set.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default()
 }
 
 /// Whether a revision keeps the set's present template.
 pub fn is_current(set: &DaemonSet, revision: &ControllerRevision) -> bool {
-    revision.data.as_ref().is_some_and(|data| data.0 == snapshot(set))
-}
-
-/// The highest revision number.
-pub fn max_revision<'a>(revisions: impl IntoIterator<Item = &'a ControllerRevision>) -> i64 {
-    revisions.into_iter().map(|revision| revision.revision).max().unwrap_or_default()
+    keeps(revision, &snapshot(&template(set)))
 }
 
 /// A new revision of the set's present template.
 pub fn new_revision(set: &DaemonSet, number: i64) -> ControllerRevision {
-    let template = set.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
+    let template = template(set);
     let collisions = set.status.as_ref().and_then(|status| status.collision_count);
     let hash = template_hash(&template, collisions);
-    let mut labels = template.metadata.and_then(|metadata| metadata.labels).unwrap_or_default();
-    labels.insert(CONTROLLER_REVISION_HASH.to_owned(), hash.clone());
-    ControllerRevision {
-        metadata: ObjectMeta {
-            name: Some(format!("{}-{hash}", set.name())),
-            namespace: set.metadata.namespace.clone(),
-            labels: Some(labels),
-            annotations: set.metadata.annotations.clone(),
-            owner_references: Some(vec![controller_reference(set)]),
-            ..ObjectMeta::default()
-        },
-        data: Some(RawExtension(snapshot(set))),
-        revision: number,
-    }
+    revision_history::new_revision(set, &template, CONTROLLER_REVISION_HASH, &hash, number)
 }
 
 /// Names of old revisions beyond the history limit that no pod is of, the oldest first.

@@ -122,3 +122,16 @@ fn pods_on_unknown_nodes_wait() {
     assert!(plan.incomplete);
     assert!(plan.create[0].endpoints.as_ref().is_some_and(Vec::is_empty));
 }
+
+#[test]
+fn pods_of_the_service_s_own_domain_have_a_name_in_it() {
+    let hostname_of = |hostname: &str, subdomain: &str| {
+        let mut named = addressed("db-0", "10.0.0.1", Some(1)).as_ref().clone();
+        let spec = named.spec.as_mut().expect("built");
+        (spec.hostname, spec.subdomain) = (Some(hostname.to_owned()), Some(subdomain.to_owned()));
+        let plan = decide(&service("None"), &[Arc::new(named)], &[], 100);
+        plan.create[0].endpoints.as_ref().expect("set")[0].hostname.clone()
+    };
+    assert_eq!(hostname_of("db-0", "web").as_deref(), Some("db-0"));
+    assert_eq!(hostname_of("db-0", "other"), None);
+}

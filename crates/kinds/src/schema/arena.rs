@@ -32,6 +32,8 @@ pub struct Field {
     pub node: Node,
     /// Whether strategic merge patches merge the list (else replace it).
     pub merges: bool,
+    /// Whether they replace the object as a whole (else merge it).
+    pub replaces: bool,
     /// Which member identifies the list's elements; empty for lists of plain values.
     pub merge_key: Box<str>,
 }
@@ -104,12 +106,13 @@ impl Arena {
             let properties = definitions.get(*name).and_then(|schema| schema.get("properties")).and_then(Value::as_object);
             let fields = properties.into_iter().flatten().map(|(field, schema)| {
                 let own = own.fields.get(field);
+                let strategies = own.and_then(|own| own.patch.as_deref()).unwrap_or_default();
+                let follows = |strategy: &str| strategies.split(',').any(|one| one == strategy);
                 Field {
                     name: field.as_str().into(),
                     node: node(schema, &names, definitions),
-                    merges: own
-                        .and_then(|own| own.patch.as_deref())
-                        .is_some_and(|patch| patch.split(',').any(|one| one == "merge")),
+                    merges: follows("merge"),
+                    replaces: follows("replace"),
                     merge_key: own.and_then(|own| own.merge_key.as_deref()).unwrap_or_default().into(),
                 }
             });

@@ -43,7 +43,7 @@ pub(super) fn definitions(group: &str, version: &str) -> Option<Map<String, Valu
         ("apiregistration.k8s.io", "v1") => add!(generator; apiregistration::v1::APIService),
         ("apps", "v1") => add!(generator;
             apps::v1::ControllerRevision, apps::v1::DaemonSet, apps::v1::Deployment, apps::v1::ReplicaSet,
-            autoscaling::v1::Scale,
+            apps::v1::StatefulSet, autoscaling::v1::Scale,
         ),
         ("authentication.k8s.io", "v1") => add!(generator;
             authentication::v1::SelfSubjectReview, authentication::v1::TokenRequest, authentication::v1::TokenReview,
@@ -55,7 +55,7 @@ pub(super) fn definitions(group: &str, version: &str) -> Option<Map<String, Valu
         ("autoscaling", "v1") => add!(generator; autoscaling::v1::Scale),
         ("coordination.k8s.io", "v1") => add!(generator; coordination::v1::Lease),
         ("discovery.k8s.io", "v1") => add!(generator; discovery::v1::EndpointSlice),
-        ("policy", "v1") => add!(generator; policy::v1::Eviction),
+        ("policy", "v1") => add!(generator; policy::v1::Eviction, policy::v1::PodDisruptionBudget),
         ("rbac.authorization.k8s.io", "v1") => add!(generator;
             rbac::v1::ClusterRole, rbac::v1::ClusterRoleBinding, rbac::v1::Role, rbac::v1::RoleBinding,
         ),
