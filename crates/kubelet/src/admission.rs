@@ -2,15 +2,17 @@
 //!
 //! Source: kubernetes pkg/kubelet/lifecycle/predicate.go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use daruma_api::core::v1::{Node, NodeSelectorTerm, Pod, PodSpec};
+use daruma_api::core::v1::{Node, NodeSelectorTerm, Pod, PodSpec, Taint};
 use daruma_api::meta::ObjectExt;
 use daruma_api::quantity::Quantity;
-use daruma_api::resources::{ResourceList, pod_requests};
+use daruma_api::resources::{ResourceList, pod_requests, qos_class};
 use daruma_api::selector::{Operator, Requirement};
-use daruma_api::taints::{NO_EXECUTE, tolerated};
+use daruma_api::taints::{MEMORY_PRESSURE, NO_EXECUTE, NO_SCHEDULE, tolerated};
+
+use crate::eviction::{self, Condition};
 
 /// System critical priority (kubernetes pkg/apis/scheduling/types.go).
 const CRITICAL: i32 = 2_000_000_000;
@@ -22,6 +24,29 @@ pub struct Refusal {
     pub reason: String,
     /// For a person.
     pub message: String,
+}
+
+/// Whether the node takes pods at all: not while it shuts down, and only some while it is short of something
+/// (kubernetes pkg/kubelet/nodeshutdown/nodeshutdown_manager_linux.go, pkg/kubelet/eviction/eviction_manager.go).
+///
+/// # Errors
+/// The first reason against it.
+pub fn of_node(pod: &Pod, is_static: bool, shutting_down: bool, pressed: &BTreeSet<Condition>) -> Result<(), Refusal> {
+    if shutting_down {
+        return Err(refuse("NodeShutdown", "Pod was rejected as the node is shutting down."));
+    }
+    let Some(spec) = &pod.spec else { return Ok(()) };
+    if pressed.is_empty() || eviction::is_critical(pod, is_static) {
+        return Ok(());
+    }
+    if pressed.len() == 1 && pressed.contains(&Condition::Memory) {
+        let taint = Taint { key: MEMORY_PRESSURE.into(), effect: NO_SCHEDULE.into(), ..Taint::default() };
+        if qos_class(spec) != "BestEffort" || tolerated(spec.tolerations.as_deref().unwrap_or_default(), &taint) {
+            return Ok(());
+        }
+    }
+    let names: Vec<&str> = pressed.iter().map(|condition| condition.as_str()).collect();
+    Err(refuse(eviction::REASON, &format!("The node had condition: [{}]. ", names.join(" "))))
 }
 
 /// Decides. `others` are the pods that the node has taken; `node` is `None` until the API was reached.
@@ -144,6 +169,31 @@ mod tests {
         let other = Arc::new(pod("containers: [{name: a, resources: {requests: {cpu: 900m}}}]"));
         let result = admit(&pod(spec), is_static, &[other], Some(&node), &allocatable);
         assert_eq!(result.err().map(|refusal| refusal.reason).unwrap_or_default(), expected, "{spec}");
+    }
+
+    #[track_caller]
+    fn check_node(spec: &str, is_static: bool, shutting_down: bool, pressed: &[Condition], expected: &str) {
+        let result = of_node(&pod(spec), is_static, shutting_down, &pressed.iter().copied().collect());
+        let shown = result.err().map(|refusal| format!("{}: {}", refusal.reason, refusal.message)).unwrap_or_default();
+        assert_eq!(shown, expected, "{spec}");
+    }
+
+    #[test]
+    fn pressure_and_shutdown() {
+        let (plain, asking) = ("containers: [{name: a}]", "containers: [{name: a, resources: {requests: {memory: 1Mi}}}]");
+        let (memory, disk) =
+            ("Evicted: The node had condition: [MemoryPressure]. ", "Evicted: The node had condition: [DiskPressure]. ");
+        check_node(plain, false, false, &[], "");
+        check_node(plain, false, false, &[Condition::Memory], memory);
+        check_node(asking, false, false, &[Condition::Memory], "");
+        check_node(asking, false, false, &[Condition::Disk], disk);
+        let both = "Evicted: The node had condition: [DiskPressure MemoryPressure]. ";
+        check_node(asking, false, false, &[Condition::Memory, Condition::Disk], both);
+        check_node(plain, true, false, &[Condition::Disk], "");
+        check_node(&format!("priority: 2000000000, {plain}"), false, false, &[Condition::Pid], "");
+        let tolerant = format!("tolerations: [{{key: node.kubernetes.io/memory-pressure, operator: Exists}}], {plain}");
+        check_node(&tolerant, false, false, &[Condition::Memory], "");
+        check_node(plain, true, true, &[], "NodeShutdown: Pod was rejected as the node is shutting down.");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One pod's state, shared by its worker, its probes, its status sender and the server.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use daruma_api::core::v1::{Pod, PodStatus};
@@ -29,6 +30,19 @@ impl Source {
     }
 }
 
+/// A pod that fails for a reason from outside its containers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forced {
+    /// `Evicted`, `DeadlineExceeded`, `Terminated` …
+    pub reason: String,
+    /// For a person.
+    pub message: String,
+    /// Whether the condition `DisruptionTarget` tells it too.
+    pub disrupts: bool,
+    /// A pod whose containers have all succeeded stays so.
+    pub unless_succeeded: bool,
+}
+
 /// What is known of one pod.
 #[derive(Default)]
 pub struct State {
@@ -40,8 +54,8 @@ pub struct State {
     pub removed: bool,
     /// The pod has to end within so many seconds.
     pub grace_seconds: Option<i64>,
-    /// Failed for a reason from outside its containers: reason and message.
-    pub forced: Option<(String, String)>,
+    /// Failed for a reason from outside its containers.
+    pub forced: Option<Forced>,
     /// Whether it was let in.
     pub admitted: bool,
     /// The status generated last.
@@ -72,6 +86,8 @@ pub struct PodCell {
     pub uid: String,
     /// Where it comes from.
     pub source: Source,
+    /// Whether it is measured against limits of its own (they never change).
+    pub has_disk_limits: bool,
     state: Mutex<State>,
     /// Wakes the worker.
     wake: Notify,
@@ -81,6 +97,8 @@ pub struct PodCell {
     sent: Notify,
     /// Wakes everything that waits on the pod's behalf, when it has to end (sooner).
     hurry: Notify,
+    /// Wakes what waits for the pod's containers, status or end to change (probes).
+    news: Notify,
 }
 
 impl PodCell {
@@ -90,11 +108,13 @@ impl PodCell {
         Self {
             uid: pod.uid().to_owned(),
             source,
+            has_disk_limits: pod.spec.as_ref().is_some_and(crate::eviction::has_limits),
             state: Mutex::new(state),
             wake: Notify::new(),
             status_changed: Notify::new(),
             sent: Notify::new(),
             hurry: Notify::new(),
+            news: Notify::new(),
         }
     }
 
@@ -122,6 +142,34 @@ impl PodCell {
     /// Lets the worker look again if what runs differs from what it knows: its own doings come back as events.
     pub fn runtime_event(&self) {
         self.wake.notify_one();
+    }
+
+    /// The pod fails, for this reason; the first one stays.
+    pub fn force(&self, forced: Forced) {
+        self.lock().forced.get_or_insert(forced);
+    }
+
+    /// Says that containers, status or end have changed.
+    pub fn tell_news(&self) {
+        self.news.notify_waiters();
+    }
+
+    /// Completes after the next [`PodCell::tell_news`]. Counts from the call on, not from the first poll.
+    pub fn news(&self) -> Pin<Box<tokio::sync::futures::Notified<'_>>> {
+        let mut news = Box::pin(self.news.notified());
+        news.as_mut().enable();
+        news
+    }
+
+    /// Completes once everything of the pod has ended and is cleaned up.
+    pub async fn ended(&self) {
+        loop {
+            let news = self.news();
+            if self.lock().finished {
+                return;
+            }
+            news.await;
+        }
     }
 
     /// Says that the API has the status, as far as it can be told.

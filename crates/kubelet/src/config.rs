@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use daruma_api::core::v1::Taint;
+use daruma_api::quantity::Quantity;
+
+use crate::eviction::threshold::{Signal, Threshold, parse_thresholds};
 
 /// A kubelet's settings. Defaults: kubernetes pkg/kubelet/apis/config/v1beta1/defaults.go.
 #[derive(Debug, Clone)]
@@ -44,24 +47,28 @@ pub struct KubeletConfig {
     pub node_status_update_frequency: Duration,
     /// How often an unchanged node status is sent.
     pub node_status_report_frequency: Duration,
-    /// How often a pod is looked at where nothing happens (volumes are refreshed then).
+    /// Tells clients how late a pod may follow its objects at most; here it follows at once.
     pub sync_frequency: Duration,
     /// How often containers are listed where no event comes.
     pub relist_frequency: Duration,
-    /// How often the manifest directory is read.
+    /// How often the manifest directory is read while there are manifests; one without is read every 10 s.
     pub file_check_frequency: Duration,
     /// Longest wait between two starts of a failing container (1 to 300 s).
     pub max_container_restart_period: Duration,
-    /// Memory below which pods are evicted, in bytes.
-    pub eviction_memory_available_bytes: u64,
-    /// Part of the node's file system below which pods are evicted.
-    pub eviction_nodefs_available: f64,
-    /// Part of the node's inodes below which pods are evicted.
-    pub eviction_nodefs_inodes_free: f64,
+    /// When pods are evicted ([`crate::parse_thresholds`]).
+    pub eviction: Vec<Threshold>,
+    /// Longest grace of a pod that a soft threshold ends, in seconds.
+    pub eviction_max_pod_grace_period_seconds: i64,
     /// How long a pressure condition is held.
     pub eviction_pressure_transition_period: Duration,
+    /// How long the node delays its machine's shutdown so that pods can end; zero leaves them to the machine.
+    pub shutdown_grace_period: Duration,
+    /// What of it is kept for critical pods, which end last.
+    pub shutdown_grace_period_critical_pods: Duration,
     /// Whether the server asks the API who may do what. Without it every verified client certificate may do everything.
     pub authorize: bool,
+    /// Whether probes and hooks of scheme HTTPS speak TLS. Not where nobody could listen in: in a virtual world.
+    pub tls_probes: bool,
     /// A clamp for the kernel's out-of-memory preference, where lower values may not be set.
     pub oom_score_adj_floor: i32,
     /// Events a second and at once.
@@ -95,15 +102,24 @@ impl KubeletConfig {
             relist_frequency: Duration::from_secs(300),
             file_check_frequency: Duration::from_secs(1),
             max_container_restart_period: Duration::from_secs(300),
-            eviction_memory_available_bytes: 100 << 20,
-            eviction_nodefs_available: 0.10,
-            eviction_nodefs_inodes_free: 0.05,
+            eviction: parse_thresholds(None, "", "").expect("the defaults are well-formed"),
+            eviction_max_pod_grace_period_seconds: 0,
             eviction_pressure_transition_period: Duration::from_secs(300),
+            shutdown_grace_period: Duration::ZERO,
+            shutdown_grace_period_critical_pods: Duration::ZERO,
             authorize: true,
+            tls_probes: true,
             oom_score_adj_floor: -999,
             event_qps: 50.0,
             event_burst: 100,
         }
+    }
+
+    /// What the hard threshold of a signal keeps free of a capacity; zero without one
+    /// (kubernetes pkg/kubelet/cm/node_container_manager_linux.go, hardEvictionReservation).
+    pub fn reserved(&self, signal: Signal, capacity: i64) -> Quantity {
+        let hard = self.eviction.iter().find(|threshold| threshold.signal == signal && threshold.is_hard());
+        hard.map_or(Quantity::ZERO, |threshold| threshold.amount.of(capacity))
     }
 
     /// Directory of one pod.

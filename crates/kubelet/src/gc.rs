@@ -7,14 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use daruma_api::meta::ObjectExt;
 use daruma_world::containers::{Container, ContainerState};
 
 use crate::cell::Source;
 use crate::shared::Shared;
 use crate::view::{is_running, keys};
 
-/// How often it is looked.
-const PERIOD: Duration = Duration::from_secs(60);
+/// How often containers are looked at (kubernetes pkg/kubelet/kubelet.go, ContainerGCPeriod), and of those looks every
+/// how manyth is for images (ImageGCPeriod, 5 min).
+pub const PERIOD: Duration = Duration::from_secs(60);
+const IMAGES_EVERY: u32 = 5;
 /// Logs above this size are rotated (containerLogMaxSize).
 const LOG_BYTES: u64 = 10 << 20;
 /// Files kept of one container's log (containerLogMaxFiles).
@@ -90,21 +93,31 @@ pub async fn remove_dead(shared: &Shared) {
     }
 }
 
-/// Looks once a minute.
+/// Looks once a minute, when the node's tick says so.
 pub async fn run(shared: Arc<Shared>) {
+    let mut looks: u32 = 0;
     loop {
-        shared.world.sleep(PERIOD).await;
-        let Ok(containers) = shared.runtime.list_containers().await else { continue };
-        for id in removable(&containers) {
-            if let Err(error) = shared.runtime.remove_container(&id).await {
-                tracing::debug!(id, %error, "cannot remove a container");
-            }
+        shared.clean_up_due.notified().await;
+        looks = looks.wrapping_add(1);
+        Box::pin(look(&shared, looks.is_multiple_of(IMAGES_EVERY))).await;
+    }
+}
+
+async fn look(shared: &Shared, with_images: bool) {
+    let in_use = shared.pods.list().iter().map(|cell| cell.pod().namespace().to_owned()).collect();
+    shared.services.keep(&in_use);
+    let Ok(containers) = shared.runtime.list_containers().await else { return };
+    for id in removable(&containers) {
+        if let Err(error) = shared.runtime.remove_container(&id).await {
+            tracing::debug!(id, %error, "cannot remove a container");
         }
-        for container in containers.iter().filter(|container| is_running(container)) {
-            rotate(&shared, container).await;
-        }
-        remove_old_sandboxes(&shared).await;
-        images(&shared, &containers).await;
+    }
+    for container in containers.iter().filter(|container| is_running(container)) {
+        rotate(shared, container).await;
+    }
+    remove_old_sandboxes(shared).await;
+    if with_images {
+        images(shared, &containers).await;
     }
 }
 
@@ -147,6 +160,20 @@ async fn rotate(shared: &Shared, container: &Container) {
         entries.into_iter().map(|(entry, _)| entry).filter(|entry| entry.starts_with(&format!("{name}."))).collect();
     for extra in old.iter().rev().skip(LOG_FILES - 1) {
         let _ = disk.remove_file(&parent.join(extra)).await;
+    }
+}
+
+/// Removes every image that no container uses (kubernetes pkg/kubelet/images/image_gc_manager.go, DeleteUnusedImages).
+pub async fn remove_unused_images(shared: &Shared) {
+    let (Ok(images), Ok(containers)) = (shared.runtime.list_images().await, shared.runtime.list_containers().await) else {
+        return;
+    };
+    for image in images.iter().filter(|image| !image.pinned) {
+        if !containers.iter().any(|container| container.config.image == image.id)
+            && let Err(error) = shared.runtime.remove_image(&image.id).await
+        {
+            tracing::debug!(id = image.id, %error, "cannot remove an image");
+        }
     }
 }
 

@@ -64,7 +64,7 @@ pub async fn run(
             headers: get.http_headers.iter().flatten().map(|header| (header.name.clone(), header.value.clone())).collect(),
             user_agent: "kube-lifecycle/1.36".into(),
         };
-        return match shared.world.timeout(HTTP_LIMIT, http_get(&shared.world, &target)).await {
+        return match shared.world.timeout(HTTP_LIMIT, http_get(shared, &target)).await {
             Ok(Ok((status, _))) if (200..400).contains(&status) => Ok(()),
             Ok(Ok((status, _))) => failed(format!("HTTP status {status}")),
             Ok(Err(error)) => failed(error),

@@ -181,9 +181,9 @@ async fn credentials(shared: &Shared, pod: &Pod, image: &str) -> Vec<RegistryAut
     let names = pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten()).map(|reference| reference.name.clone());
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for name in names {
-        match shared.client.namespaced::<Secret>(pod.namespace()).get(&name).await {
-            Ok(secret) => found.extend(auth_from(&secret, image)),
-            Err(_) => missing.push(name),
+        match shared.objects.secret_object(shared, pod.namespace(), &name).await {
+            Ok(Some(secret)) => found.extend(auth_from(&secret, image)),
+            _ => missing.push(name),
         }
     }
     if !missing.is_empty() {

@@ -1,5 +1,6 @@
 //! The kubelet as a whole.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,11 +18,11 @@ use crate::config::KubeletConfig;
 use crate::recorder::Recorder;
 use crate::server::Access;
 use crate::shared::Shared;
-use crate::{eviction, gc, mirror, node, server, sources, stats};
+use crate::view::PodView;
+use crate::{gc, mirror, node, server, shutdown, sources};
 
-/// How often the engine is asked for its state while something is missing, and when all is well.
-const STATUS_SOON: Duration = Duration::from_millis(50);
-const STATUS_LATER: Duration = Duration::from_secs(5);
+/// Between two attempts to get the engine's events.
+const EVENTS_RETRY: Duration = Duration::from_millis(50);
 
 /// The node agent. Cheap to clone.
 #[derive(Clone)]
@@ -55,7 +56,12 @@ impl Kubelet {
             runtime_status: Mutex::new(RuntimeStatus { runtime_problem: Some("not asked yet".into()), network_problem: None }),
             node: Mutex::new(None),
             pressure: Mutex::default(),
-            node_changed: Notify::new(),
+            disk: Mutex::default(),
+            node_due: Notify::new(),
+            files_due: Notify::new(),
+            clean_up_due: Notify::new(),
+            shutting_down: false.into(),
+            objects: crate::objects::Objects::default(),
             api_synced: false.into(),
             files_read: false.into(),
             mirrors: Mutex::default(),
@@ -70,6 +76,11 @@ impl Kubelet {
         Self { shared: Arc::new(shared), access: Arc::default() }
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Runs the node for as long as the future is polled; its tasks belong to the world's scope.
     pub async fn run(&self) {
         let shared = &self.shared;
@@ -78,16 +89,30 @@ impl Kubelet {
         // Events first, or something could be missed between the first list and the first event.
         let events = watch_runtime(shared.clone());
         let world = &shared.world;
-        world.spawn("engine status", watch_status(shared.clone()));
+        world.spawn("node", node::run_tick(shared.clone()));
+        world.spawn("node object", node::watch(shared.clone()));
         world.spawn("static pods", sources::run_files(shared.clone()));
         world.spawn("pods", sources::watch(shared.clone()));
         world.spawn("mirror pods", mirror::run(shared.clone()));
         world.spawn("node report", node::run_report(shared.clone()));
         world.spawn("node lease", node::run_lease(shared.clone()));
-        world.spawn("statistics", stats::run(shared.clone()));
         world.spawn("clean-up", gc::run(shared.clone()));
-        world.spawn("eviction", eviction::run(shared.clone()));
         events.await;
+    }
+
+    /// Ends the node's pods because the machine is about to be turned off: ordinary ones, then critical ones, each within
+    /// their part of [`KubeletConfig::shutdown_grace_period`]. Until the power goes no pod is taken any more. Completes when all
+    /// have ended or their time is over; at once, having done nothing, where no grace period is configured.
+    pub async fn shutdown(&self) {
+        shutdown::run(&self.shared).await;
+    }
+
+    /// What a component does when it is asked to end (SIGTERM): where the machine itself is being turned off, which
+    /// [`crate::SHUTDOWN_FILE`] says, the node is shut down first; else it is only the kubelet that goes, and the pods stay.
+    pub async fn terminate(&self) {
+        if self.shared.world.disk.metadata(Path::new(shutdown::SHUTDOWN_FILE)).await.is_ok() {
+            self.shutdown().await;
+        }
     }
 
     /// Answers a request to the kubelet's port. The verified client certificate comes as an extension
@@ -102,17 +127,17 @@ impl Kubelet {
     }
 }
 
-/// Wakes the workers of pods of which the engine has news, and all of them from time to time.
+/// Wakes the workers of pods of which the engine has news.
 async fn watch_runtime(shared: Arc<Shared>) {
     loop {
         let mut events = shared.runtime.events();
         shared.wake_all();
         loop {
-            let relist = shared.world.sleep(shared.config.relist_frequency);
+            let pause = shared.world.sleep(shared.config.relist_frequency);
             let event = tokio::select! {
                 biased;
                 event = events.recv() => Some(event),
-                () = relist => None,
+                () = pause => None,
             };
             match event {
                 Some(Some(event)) => {
@@ -122,31 +147,21 @@ async fn watch_runtime(shared: Arc<Shared>) {
                 }
                 // The stream broke off: events may be lost.
                 Some(None) => break,
-                None => shared.wake_all(),
+                None => relist(&shared).await,
             }
         }
-        shared.world.sleep(STATUS_SOON).await;
+        shared.world.sleep(EVENTS_RETRY).await;
     }
 }
 
-/// Asks the engine for its state; what became possible happens at once.
-async fn watch_status(shared: Arc<Shared>) {
-    loop {
-        let status = match shared.runtime.status().await {
-            Ok(status) => status,
-            Err(error) => RuntimeStatus { runtime_problem: Some(error.to_string()), network_problem: None },
-        };
-        let good = status == RuntimeStatus::default();
-        let changed = {
-            let mut known = shared.runtime_status.lock().expect("no panic while held");
-            let changed = *known != status;
-            *known = status;
-            changed
-        };
-        if changed {
-            shared.node_changed.notify_one();
-            shared.wake_all();
+/// Compares what runs with what the workers know, once for all pods, and wakes those that missed something.
+async fn relist(shared: &Shared) {
+    let (Ok(sandboxes), Ok(containers)) = (shared.runtime.list_sandboxes().await, shared.runtime.list_containers().await) else {
+        return;
+    };
+    for cell in shared.pods.list() {
+        if PodView::of(&cell.uid, &sandboxes, &containers) != cell.lock().view {
+            cell.wake();
         }
-        shared.world.sleep(if good { STATUS_LATER } else { STATUS_SOON }).await;
     }
 }

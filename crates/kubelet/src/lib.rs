@@ -27,6 +27,7 @@ mod sandbox;
 mod security;
 mod server;
 mod shared;
+mod shutdown;
 mod sources;
 mod start;
 mod stats;
@@ -40,5 +41,7 @@ mod volumes;
 mod worker;
 
 pub use config::KubeletConfig;
+pub use eviction::threshold::{Amount, Signal, Threshold, parse_thresholds};
 pub use kubelet::Kubelet;
 pub use server::PeerCertificate;
+pub use shutdown::SHUTDOWN_FILE;

@@ -1,12 +1,14 @@
 //! What all parts of a kubelet use.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use daruma_api::core::v1::Node;
 use daruma_client::Client;
 use daruma_world::World;
 use daruma_world::containers::{ContainerRuntime, RuntimeStatus};
+use daruma_world::disk::Usage;
 use daruma_world::hardware::{Facts, Hardware};
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -53,12 +55,22 @@ pub struct Shared {
     pub node: Mutex<Option<Arc<Node>>>,
     /// Pressure conditions.
     pub pressure: Mutex<crate::eviction::Pressure>,
+    /// Space of the node's disk at the last look; nothing until then.
+    pub disk: Mutex<Usage>,
     /// Lets the node's status be computed now.
-    pub node_changed: Notify,
+    pub node_due: Notify,
+    /// Lets a manifest directory in which nothing was found be read again.
+    pub files_due: Notify,
+    /// Lets what nobody needs be removed.
+    pub clean_up_due: Notify,
+    /// Whether the machine is about to be turned off.
+    pub shutting_down: AtomicBool,
+    /// ConfigMaps and Secrets of the node's pods.
+    pub objects: crate::objects::Objects,
     /// Whether the API's pods were listed once.
-    pub api_synced: std::sync::atomic::AtomicBool,
+    pub api_synced: AtomicBool,
     /// Whether the manifest directory was read once.
-    pub files_read: std::sync::atomic::AtomicBool,
+    pub files_read: AtomicBool,
     /// Mirror pods in the API.
     pub mirrors: crate::mirror::Mirrors,
     /// Samples of usage.
@@ -100,9 +112,13 @@ impl Shared {
 
     /// Lists a pod's sandboxes and containers.
     pub async fn look(&self, uid: &str) -> Result<crate::view::PodView, daruma_world::containers::ContainerError> {
-        let sandboxes = self.runtime.list_sandboxes().await?;
-        let containers = self.runtime.list_containers().await?;
+        let (sandboxes, containers) = self.runtime.list_pod(uid).await?;
         Ok(crate::view::PodView::of(uid, &sandboxes, &containers))
+    }
+
+    /// Whether the machine is about to be turned off.
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Acquire)
     }
 
     /// Wakes every worker.

@@ -14,7 +14,6 @@ use daruma_world::disk::WriteOptions;
 use crate::cell::PodCell;
 use crate::env::expand::expand_with;
 use crate::env::fields::FieldContext;
-use crate::objects::Objects;
 use crate::plan::container_hash;
 use crate::shared::Shared;
 use crate::view::keys;
@@ -130,8 +129,7 @@ async fn config(
     let security = security::security(pod, spec, image)?;
     let links = pod.spec.as_ref().and_then(|spec| spec.enable_service_links).unwrap_or(true);
     let services = shared.services.variables(&shared.client, pod.namespace(), links, !cell.is_static()).await?;
-    let objects = Objects { client: &shared.client };
-    let env = env::make(&objects, pod, spec, &around.context, &services).await?;
+    let env = env::make(shared, pod, spec, &around.context, &services).await?;
     let expand = |texts: Option<&Vec<String>>| -> Vec<String> {
         texts.into_iter().flatten().map(|text| expand_with(text, &env)).collect()
     };

@@ -18,16 +18,17 @@ use serde_json::{Value, json};
 use crate::backoff::between;
 use crate::shared::Shared;
 
-/// Between two samples (kubernetes pkg/kubelet/cadvisor, housekeeping every 10 s).
-const PERIOD: Duration = Duration::from_secs(10);
-/// The second sample after the start comes early, so that rates are there soon.
-const FIRST_PERIOD: Duration = Duration::from_secs(1);
+/// Samples further apart than this give no rate: then two are taken, this much apart.
+const STALE: Duration = Duration::from_secs(60);
+const APART: Duration = Duration::from_millis(200);
 
 /// The newest samples and the rates since those before.
 #[derive(Debug, Clone, Default)]
 pub struct Usage {
     counters: BTreeMap<String, (Timestamp, u64)>,
     rates: BTreeMap<String, u64>,
+    /// When the last sample was taken.
+    sampled_at: Option<Timestamp>,
 }
 
 impl Usage {
@@ -59,28 +60,34 @@ impl Usage {
 /// Key of the node itself.
 const NODE: &str = "";
 
-/// Samples for as long as the kubelet lives.
-pub async fn run(shared: Arc<Shared>) {
-    let mut pause = FIRST_PERIOD;
-    loop {
-        let stats = shared.runtime.stats().await.unwrap_or_default();
-        let load = shared.hardware.load().await.ok();
-        let now = shared.now();
-        {
-            let mut usage = shared.usage.lock().expect("no panic while held");
-            let mut keys = std::collections::BTreeSet::from([NODE.to_owned()]);
-            if let Some(load) = load {
-                usage.observe(NODE, now, load.cpu_ns);
-            }
-            for one in stats.iter().flat_map(|sandbox| &sandbox.containers) {
-                usage.observe(&one.container_id, one.at, one.cpu_ns);
-                keys.insert(one.container_id.clone());
-            }
-            usage.keep(&keys);
-        }
-        shared.world.sleep(pause).await;
-        pause = PERIOD;
+/// Takes a sample of everything that runs. Nothing is sampled while nobody asks.
+async fn sample(shared: &Shared) {
+    let recent = {
+        let usage = shared.usage.lock().expect("no panic while held");
+        usage.sampled_at.is_some_and(|at| between(at, shared.now()) < STALE)
+    };
+    if !recent {
+        observe(shared).await;
+        shared.world.sleep(APART).await;
     }
+    observe(shared).await;
+}
+
+async fn observe(shared: &Shared) {
+    let stats = shared.runtime.stats().await.unwrap_or_default();
+    let load = shared.hardware.load().await.ok();
+    let now = shared.now();
+    let mut usage = shared.usage.lock().expect("no panic while held");
+    usage.sampled_at = Some(now);
+    let mut keys = std::collections::BTreeSet::from([NODE.to_owned()]);
+    if let Some(load) = load {
+        usage.observe(NODE, now, load.cpu_ns);
+    }
+    for one in stats.iter().flat_map(|sandbox| &sandbox.containers) {
+        usage.observe(&one.container_id, one.at, one.cpu_ns);
+        keys.insert(one.container_id.clone());
+    }
+    usage.keep(&keys);
 }
 
 /// One pod that runs, with what it uses.
@@ -109,7 +116,7 @@ pub struct Snapshot {
     pub usage: Usage,
 }
 
-/// Measures now; rates are those of the last samples.
+/// Measures now; rates are those of the last [`sample`].
 pub async fn snapshot(shared: &Shared) -> Snapshot {
     let stats = shared.runtime.stats().await.unwrap_or_default();
     let sandboxes = shared.runtime.list_sandboxes().await.unwrap_or_default();
@@ -159,6 +166,7 @@ fn file_system(at: Timestamp, disk: DiskUsage, used: u64, inodes_used: u64) -> V
 
 /// The document of `/stats/summary`.
 pub async fn summary(shared: &Shared) -> Value {
+    sample(shared).await;
     let snapshot = snapshot(shared).await;
     let (load, disk, at) = (snapshot.load, snapshot.disk, snapshot.at);
     let used = disk.capacity_bytes.saturating_sub(disk.available_bytes);

@@ -16,6 +16,8 @@ pub struct Cache {
     places: BTreeMap<String, String>,
     /// How many nodes hold an image.
     image_nodes: BTreeMap<String, usize>,
+    /// How many pods have a priority.
+    priorities: BTreeMap<i32, usize>,
 }
 
 impl Cache {
@@ -73,18 +75,40 @@ impl Cache {
         if self.places.get(&key).is_some_and(|before| before != node) {
             self.remove_pod(&key);
         }
+        let info = self.nodes.entry(node.to_owned()).or_default();
+        let before = info.pods.get(&key).map(|before| before.priority());
+        let fresh = Arc::new(PodInfo::new(pod));
         self.places.insert(key, node.to_owned());
-        self.nodes.entry(node.to_owned()).or_default().add_pod(Arc::new(PodInfo::new(pod)));
+        *self.priorities.entry(fresh.priority()).or_default() += 1;
+        info.add_pod(fresh);
+        self.forget_priority(before);
+    }
+
+    fn forget_priority(&mut self, priority: Option<i32>) {
+        let Some(priority) = priority else { return };
+        if let Some(count) = self.priorities.get_mut(&priority) {
+            *count -= 1;
+            if *count == 0 {
+                self.priorities.remove(&priority);
+            }
+        }
+    }
+
+    /// The lowest priority of any pod on a node.
+    pub fn lowest_priority(&self) -> Option<i32> {
+        self.priorities.keys().next().copied()
     }
 
     /// Takes a pod away.
     pub fn remove_pod(&mut self, key: &str) {
         let Some(node) = self.places.remove(key) else { return };
         if let Some(info) = self.nodes.get_mut(&node) {
+            let priority = info.pods.get(key).map(|pod| pod.priority());
             info.remove_pod(key);
             if info.node.is_none() && info.pods.is_empty() {
                 self.nodes.remove(&node);
             }
+            self.forget_priority(priority);
         }
     }
 

@@ -9,7 +9,8 @@ use daruma_api::core::v1::Pod;
 use daruma_api::meta::ObjectExt;
 
 use crate::node_info::{NodeInfo, PodInfo};
-use crate::plugins::{ALL, Cluster, Prepared, Refusal};
+use crate::plugins::{ALL, Cluster, Plugin, Prepared, Refusal};
+use crate::preemption::{Outcome, preempt};
 
 /// With fewer nodes than this, all are looked at.
 const MIN_FEASIBLE: usize = 100;
@@ -26,14 +27,14 @@ pub struct Decision {
 }
 
 /// No node fits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct FitError {
     /// Nodes in the cluster.
     pub nodes: usize,
     /// Why each of them was refused, in name order.
     pub refusals: Vec<Refusal>,
-    /// Whether the pod may not take another pod's place (`preemptionPolicy: Never`).
-    pub never_preempts: bool,
+    /// What came of making room.
+    pub preemption: Outcome,
 }
 
 impl fmt::Display for FitError {
@@ -44,23 +45,16 @@ impl fmt::Display for FitError {
         let reasons = self.refusals.iter().flat_map(|refusal| &refusal.reasons).map(AsRef::as_ref);
         write!(f, "0/{} nodes are available: {}.", self.nodes, histogram(reasons))?;
         // What two later plugins say in the same message: dynamic resources, then preemption.
-        f.write_str(" no new claims to deallocate, preemption: ")?;
-        if self.never_preempts {
-            return f.write_str("not eligible due to preemptionPolicy=Never..");
+        match &self.preemption {
+            Outcome::Room(_) => Ok(()),
+            Outcome::NotEligible(why) => write!(f, " no new claims to deallocate, preemption: {why}"),
+            Outcome::Nothing(why) => write!(f, " no new claims to deallocate, preemption: {why}"),
         }
-        let helpful = |refusal: &Refusal| {
-            if refusal.resolvable {
-                "No preemption victims found for incoming pod"
-            } else {
-                "Preemption is not helpful for scheduling"
-            }
-        };
-        write!(f, "0/{} nodes are available: {}.", self.nodes, histogram(self.refusals.iter().map(helpful)))
     }
 }
 
 /// `2 Insufficient cpu, 1 node(s) were unschedulable`, sorted as text.
-fn histogram<'a>(reasons: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn histogram<'a>(reasons: impl Iterator<Item = &'a str>) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for reason in reasons {
         *counts.entry(reason).or_default() += 1;
@@ -81,9 +75,14 @@ pub fn schedule(
     start: usize,
     draw: &mut dyn FnMut(usize) -> usize,
 ) -> Result<Decision, FitError> {
-    let nodes: Vec<&NodeInfo> = cluster.cache.nodes().collect();
-    let prepared: Vec<(Box<dyn Prepared + '_>, i64)> =
-        ALL.iter().filter_map(|(plugin, weight)| Some((plugin.prepare(pod, cluster)?, *weight))).collect();
+    let nodes: Vec<&NodeInfo> = cluster.nodes().collect();
+    let prepared: Vec<Chosen<'_>> = ALL
+        .iter()
+        .filter_map(|(plugin, weight)| Some(Chosen { plugin: *plugin, prepared: plugin.prepare(pod, cluster)?, weight: *weight }))
+        .collect();
+    if let Some(promised) = promised(pod, cluster, &prepared) {
+        return Ok(Decision { node: promised, evaluated: 0 });
+    }
     let wanted = feasible_wanted(nodes.len());
     let mut feasible = Vec::new();
     let mut refusals = BTreeMap::new();
@@ -94,32 +93,88 @@ pub fn schedule(
         }
         let index = (start + offset) % nodes.len();
         evaluated += 1;
-        match prepared.iter().find_map(|(plugin, _)| plugin.filter(nodes[index]).err()) {
-            None => feasible.push(nodes[index]),
-            Some(refusal) => {
+        match fits(pod, cluster, &prepared, nodes[index]) {
+            Ok(()) => feasible.push(nodes[index]),
+            Err(refusal) => {
                 refusals.insert(index, refusal);
             }
         }
     }
     let Some(best) = pick(&feasible, &prepared, draw) else {
-        let never_preempts = pod.spec().preemption_policy.as_deref() == Some("Never");
-        return Err(FitError { nodes: nodes.len(), refusals: refusals.into_values().collect(), never_preempts });
+        let preemption = preempt(pod, cluster, &nodes, &refusals, &prepared, draw);
+        return Err(FitError { nodes: nodes.len(), refusals: refusals.into_values().collect(), preemption });
     };
     Ok(Decision { node: best.name().to_owned(), evaluated })
 }
 
-fn pick<'a>(
-    feasible: &[&'a NodeInfo],
-    prepared: &[(Box<dyn Prepared + '_>, i64)],
-    draw: &mut dyn FnMut(usize) -> usize,
-) -> Option<&'a NodeInfo> {
+/// A plugin that is concerned, with what it has found out about the pod.
+pub(crate) struct Chosen<'a> {
+    plugin: &'static dyn Plugin,
+    prepared: Box<dyn Prepared + 'a>,
+    weight: i64,
+}
+
+/// The node that the pod was promised, where it fits.
+fn promised(pod: &PodInfo, cluster: &Cluster<'_>, prepared: &[Chosen<'_>]) -> Option<String> {
+    if cluster.nominated.is_empty() {
+        return None;
+    }
+    let node = cluster.cache.node(cluster.nominated.node_of(&pod.pod.key())?)?;
+    fits(pod, cluster, prepared, node).is_ok().then(|| node.name().to_owned())
+}
+
+/// Whether the pod fits beside the pods that are there, and beside those that were promised a place and go first too.
+fn fits(pod: &PodInfo, cluster: &Cluster<'_>, prepared: &[Chosen<'_>], node: &NodeInfo) -> Result<(), Refusal> {
+    if !cluster.nominated.is_empty() {
+        beside_promised(pod, cluster, prepared, node)?;
+    }
+    prepared.iter().try_for_each(|one| one.prepared.filter(node))
+}
+
+/// As [`fits`], on a node as it would be.
+pub(crate) fn fits_changed(
+    pod: &PodInfo,
+    cluster: &Cluster<'_>,
+    prepared: &[Chosen<'_>],
+    changed: &NodeInfo,
+) -> Result<(), Refusal> {
+    beside_promised(pod, cluster, prepared, changed)?;
+    filter_changed(pod, cluster, prepared, changed)
+}
+
+fn beside_promised(pod: &PodInfo, cluster: &Cluster<'_>, prepared: &[Chosen<'_>], node: &NodeInfo) -> Result<(), Refusal> {
+    let ahead = cluster.nominated.before(node.name(), pod);
+    if ahead.is_empty() {
+        return Ok(());
+    }
+    let mut with = node.clone();
+    for other in ahead {
+        with.add_pod(other);
+    }
+    filter_changed(pod, cluster, prepared, &with)
+}
+
+fn filter_changed(pod: &PodInfo, cluster: &Cluster<'_>, prepared: &[Chosen<'_>], changed: &NodeInfo) -> Result<(), Refusal> {
+    let cluster = Cluster { changed: Some(changed), ..*cluster };
+    for (plugin, _) in ALL {
+        let known = prepared.iter().find(|one| one.plugin.name() == plugin.name());
+        if !plugin.looks_around() {
+            known.map_or(Ok(()), |one| one.prepared.filter(changed))?;
+        } else if known.is_some() || !changed.pods_with_affinity.is_empty() {
+            plugin.prepare(pod, &cluster).map_or(Ok(()), |fresh| fresh.filter(changed))?;
+        }
+    }
+    Ok(())
+}
+
+fn pick<'a>(feasible: &[&'a NodeInfo], prepared: &[Chosen<'_>], draw: &mut dyn FnMut(usize) -> usize) -> Option<&'a NodeInfo> {
     if feasible.len() <= 1 {
         return feasible.first().copied();
     }
     let mut totals = vec![0i64; feasible.len()];
-    for (plugin, weight) in prepared.iter().filter(|(_, weight)| *weight > 0) {
-        for (total, score) in totals.iter_mut().zip(plugin.score(feasible).into_iter().flatten()) {
-            *total += score * weight;
+    for one in prepared.iter().filter(|one| one.weight > 0) {
+        for (total, score) in totals.iter_mut().zip(one.prepared.score(feasible).into_iter().flatten()) {
+            *total += score * one.weight;
         }
     }
     let highest = totals.iter().copied().max()?;
@@ -149,135 +204,4 @@ pub(crate) fn is_waiting(pod: &Pod, scheduler_name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use daruma_api::core::v1::Node;
-    use daruma_api::selector::Selector;
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::cache::Cache;
-
-    fn node(name: &str, change: impl Fn(&mut Value)) -> Arc<Node> {
-        let mut node = json!({
-            "apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
-            "spec": {},
-            "status": {"allocatable": {"cpu": "1", "memory": "1Gi", "pods": "110"}},
-        });
-        change(&mut node);
-        Arc::new(serde_json::from_value(node).expect("a node"))
-    }
-
-    fn pod(name: &str, spec: Value) -> Arc<Pod> {
-        let pod = json!({"apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": name, "namespace": "default", "labels": {"app": "a"}}, "spec": spec});
-        Arc::new(serde_json::from_value(pod).expect("a pod"))
-    }
-
-    fn plain() -> Value {
-        json!({"containers": [{"name": "c"}]})
-    }
-
-    fn asking(cpu: &str) -> Value {
-        json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]})
-    }
-
-    fn run(cache: &Cache, pod: Arc<Pod>) -> Result<String, String> {
-        let selector = Selector::parse("app=a").expect("parses");
-        let cluster = Cluster { cache, default_selector: Some(selector) };
-        let info = PodInfo::new(pod);
-        schedule(&info, &cluster, 0, &mut |_| 0).map(|decision| decision.node).map_err(|error| error.to_string())
-    }
-
-    /// One tainted controller and two workers.
-    fn story() -> Cache {
-        let mut cache = Cache::default();
-        cache.set_node(node("controller-0", |node| {
-            node["spec"]["taints"] = json!([{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]);
-        }));
-        cache.set_node(node("worker-0", |_| ()));
-        cache.set_node(node("worker-1", |_| ()));
-        cache
-    }
-
-    #[test]
-    fn four_pods_end_two_and_two() {
-        let mut cache = story();
-        let mut places = BTreeMap::<String, usize>::new();
-        for index in 0..4 {
-            let pod = pod(&format!("p{index}"), plain());
-            let node = run(&cache, pod.clone()).expect("fits");
-            *places.entry(node.clone()).or_default() += 1;
-            cache.place(pod, &node);
-        }
-        assert_eq!(places, BTreeMap::from([("worker-0".to_owned(), 2), ("worker-1".to_owned(), 2)]));
-    }
-
-    #[track_caller]
-    fn check_refused(cache: &Cache, spec: Value, expected: &str) {
-        assert_eq!(run(cache, pod("p", spec)), Err(expected.to_owned()));
-    }
-
-    #[test]
-    fn messages() {
-        check_refused(&Cache::default(), plain(), "no nodes available to schedule pods");
-        let mut cache = story();
-        check_refused(
-            &cache,
-            asking("2"),
-            "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. no new claims to deallocate, \
-             preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.",
-        );
-        for (name, on) in [("a", "worker-0"), ("b", "worker-1")] {
-            cache.place(pod(name, asking("900m")), on);
-        }
-        check_refused(
-            &cache,
-            asking("500m"),
-            "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. no new claims to deallocate, \
-             preemption: 0/3 nodes are available: 1 Preemption is not helpful for scheduling, 2 No preemption victims found \
-             for incoming pod.",
-        );
-        let mut elsewhere = plain();
-        elsewhere["nodeSelector"] = json!({"disk": "ssd"});
-        check_refused(
-            &cache,
-            elsewhere,
-            "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 node(s) didn't match Pod's node affinity/selector. \
-             no new claims to deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.",
-        );
-    }
-
-    #[test]
-    fn anti_affinity_keeps_apart() {
-        let mut cache = story();
-        let mut apart = plain();
-        apart["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] = json!([
-            {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "a"}}}]);
-        cache.place(pod("x", apart.clone()), "worker-0");
-        assert_eq!(run(&cache, pod("y", apart.clone())).as_deref(), Ok("worker-1"));
-        cache.place(pod("y", apart.clone()), "worker-1");
-        assert!(run(&cache, pod("z", plain())).is_err_and(|text| text.contains("existing pods anti-affinity rules")));
-    }
-
-    #[test]
-    fn hard_spread_is_kept() {
-        let mut cache = story();
-        let mut spread = plain();
-        spread["topologySpreadConstraints"] = json!([{"topologyKey": "kubernetes.io/hostname", "maxSkew": 1,
-            "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "a"}},
-            "nodeTaintsPolicy": "Honor"}]);
-        cache.place(pod("x", spread.clone()), "worker-1");
-        assert_eq!(run(&cache, pod("y", spread)).as_deref(), Ok("worker-0"));
-    }
-
-    #[test]
-    fn large_clusters_look_at_a_part() {
-        assert_eq!(feasible_wanted(3), 3);
-        assert_eq!(feasible_wanted(200), 100);
-        assert_eq!(feasible_wanted(1000), 420);
-        assert_eq!(feasible_wanted(6000), 300);
-    }
-}
+mod tests;

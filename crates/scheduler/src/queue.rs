@@ -84,6 +84,11 @@ impl Queue {
         }
     }
 
+    /// Lets one pod be tried again if it waits for a change.
+    pub fn try_again(&mut self, key: &str, now: Duration) {
+        self.requeue(key, now);
+    }
+
     /// A pod that was handed out failed for a reason that may pass by itself (a bind that was refused).
     pub fn retry(&mut self, key: &str, now: Duration) {
         self.put(key, Place::Unschedulable(now));

@@ -1,13 +1,16 @@
 //! Carries out what the cycle decides: informers in, bindings and events out.
 
-use std::collections::BTreeMap;
+mod preempt;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use daruma_api::apps::v1::ReplicaSet;
-use daruma_api::core::v1::{Binding, Node, ObjectReference, Pod, Service};
+use daruma_api::core::v1::{Binding, Namespace, Node, ObjectReference, Pod, Service};
 use daruma_api::meta::ObjectExt;
+use daruma_api::policy::v1::PodDisruptionBudget;
 use daruma_api::selector::Selector;
 use daruma_client::events::{EventRecorder, EventType, object_reference};
 use daruma_client::informer::{Delta, Informer};
@@ -19,7 +22,9 @@ use tokio::sync::{Notify, Semaphore};
 use crate::cache::Cache;
 use crate::cycle::{FitError, is_waiting, schedule};
 use crate::node_info::PodInfo;
-use crate::plugins::Cluster;
+use crate::nominated::Nominated;
+use crate::plugins::{Cluster, Namespaces};
+use crate::preemption::{Budget, Outcome, is_ending_preempted};
 use crate::queue::Queue;
 
 /// Bindings on their way at once.
@@ -72,11 +77,16 @@ impl Metrics {
     }
 }
 
+#[derive(Default)]
 struct State {
     cache: Cache,
     queue: Queue,
     /// Pods in the queue, by key.
     waiting: BTreeMap<String, Arc<Pod>>,
+    nominated: Nominated,
+    namespaces: Namespaces,
+    /// Keys of pods for which others are being sent away; they are not tried meanwhile.
+    preempting: BTreeSet<String>,
 }
 
 struct Scheduler {
@@ -88,6 +98,7 @@ struct Scheduler {
     changed: Notify,
     services: Informer<Service>,
     replica_sets: Informer<ReplicaSet>,
+    budgets: Informer<PodDisruptionBudget>,
     bindings: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
@@ -98,12 +109,14 @@ pub async fn run(client: Client, config: SchedulerConfig, metrics: Arc<Metrics>)
         ListOptions { field_selector: "status.phase!=Succeeded,status.phase!=Failed".into(), ..ListOptions::default() };
     let pods = Informer::<Pod>::new(client.all(), unfinished);
     let nodes = Informer::<Node>::new(client.all(), ListOptions::default());
+    let client_of_namespaces = client.all();
     let scheduler = Arc::new(Scheduler {
         world: client.world().clone(),
         recorder: EventRecorder::new(&client, &config.name, None),
         services: Informer::new(client.all(), ListOptions::default()),
         replica_sets: Informer::new(client.all(), ListOptions::default()),
-        state: Mutex::new(State { cache: Cache::default(), queue: Queue::default(), waiting: BTreeMap::new() }),
+        budgets: Informer::new(client.all(), ListOptions::default()),
+        state: Mutex::default(),
         changed: Notify::new(),
         bindings: Arc::new(Semaphore::new(MOST_BINDINGS)),
         client,
@@ -114,10 +127,16 @@ pub async fn run(client: Client, config: SchedulerConfig, metrics: Arc<Metrics>)
     nodes.on_delta(move |delta| on_node.node_changed(delta));
     let on_pod = scheduler.clone();
     pods.on_delta(move |delta| on_pod.pod_changed(delta));
+    let namespaces = Informer::<Namespace>::new(client_of_namespaces, ListOptions::default());
+    let on_namespace = scheduler.clone();
+    namespaces.on_delta(move |delta| on_namespace.namespace_changed(delta));
+    namespaces.start();
     nodes.start();
     scheduler.services.start();
+    scheduler.world.spawn("budgets", preempt::follow_budgets(scheduler.clone()));
     scheduler.replica_sets.start();
     nodes.wait_synced().await;
+    namespaces.wait_synced().await;
     scheduler.services.wait_synced().await;
     scheduler.replica_sets.wait_synced().await;
     pods.start();
@@ -154,6 +173,21 @@ impl Scheduler {
         }
     }
 
+    fn namespace_changed(&self, delta: &Delta<Namespace>) {
+        let mut state = self.state.lock().expect("no panic while held");
+        let namespace = delta.object();
+        let labels = namespace.metadata.labels.clone().unwrap_or_default();
+        let before = match delta {
+            Delta::Deleted(_) => state.namespaces.remove(namespace.name()),
+            _ => state.namespaces.insert(namespace.name().to_owned(), labels.clone()),
+        };
+        // Affinity may look at them.
+        if matches!(delta, Delta::Updated(..)) && before.as_ref() != Some(&labels) {
+            state.queue.cluster_changed(self.world.monotonic());
+            self.changed.notify_one();
+        }
+    }
+
     fn pod_changed(&self, delta: &Delta<Pod>) {
         let now = self.world.monotonic();
         let mut state = self.state.lock().expect("no panic while held");
@@ -162,6 +196,7 @@ impl Scheduler {
         if let Delta::Deleted(_) = delta {
             state.waiting.remove(&key);
             state.queue.remove(&key);
+            state.nominated.remove(&key);
             state.cache.remove_pod(&key);
             state.queue.cluster_changed(now);
         } else if is_waiting(pod, &self.config.name) {
@@ -171,6 +206,7 @@ impl Scheduler {
                 _ => true,
             };
             state.waiting.insert(key.clone(), pod.clone());
+            state.follow_nomination(delta);
             if changed && !gated(pod) {
                 let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
                 state.queue.add(&key, priority, now);
@@ -178,11 +214,15 @@ impl Scheduler {
         } else {
             state.waiting.remove(&key);
             state.queue.remove(&key);
+            state.nominated.remove(&key);
             match pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).filter(|node| !node.is_empty()) {
                 Some(node) => {
                     let known = state.cache.place_of(&key).is_some();
                     state.cache.place(pod.clone(), node);
-                    if !known || pod.is_being_deleted() {
+                    // One that was sent away for another makes room when it is gone, not before.
+                    let was_ending = matches!(delta, Delta::Updated(old, _) if old.is_being_deleted());
+                    let ends = pod.is_being_deleted() && !was_ending && !is_ending_preempted(pod);
+                    if !known || ends {
                         state.queue.cluster_changed(now);
                     }
                 }
@@ -199,7 +239,7 @@ impl Scheduler {
             let next = {
                 let mut state = self.state.lock().expect("no panic while held");
                 let now = self.world.monotonic();
-                let next = state.queue.pop(now).map(|key| (state.waiting.get(&key).cloned(), key));
+                let next = state.pop(now);
                 *self.metrics.pending.lock().expect("no panic while held") = state.queue.lengths();
                 next.ok_or_else(|| state.queue.next_wake().map(|wake| wake.saturating_sub(now)))
             };
@@ -222,14 +262,32 @@ impl Scheduler {
         let result = {
             let mut state = self.state.lock().expect("no panic while held");
             let info = PodInfo::new(pod.clone());
-            let cluster = Cluster { cache: &state.cache, default_selector };
-            let result = schedule(&info, &cluster, *start, &mut |bound| random.below(bound as u64) as usize);
-            if let Ok(decision) = &result {
-                let nodes = state.cache.nodes().count();
-                *start = (*start + decision.evaluated) % nodes.max(1);
-                state.cache.place(pod.clone(), &decision.node);
+            // Asked for only where something has a priority to be sent away for.
+            let budgets = if state.cache.lowest_priority().is_some_and(|lowest| lowest < info.priority()) {
+                self.budgets.list().iter().map(|budget| Budget::of(budget)).collect()
             } else {
-                state.queue.unschedulable(key, self.world.monotonic());
+                Vec::new()
+            };
+            let cluster = Cluster {
+                cache: &state.cache,
+                default_selector: default_selector.as_ref(),
+                namespaces: &state.namespaces,
+                nominated: &state.nominated,
+                budgets: &budgets,
+                changed: None,
+            };
+            let result = schedule(&info, &cluster, *start, &mut |bound| random.below(bound as u64) as usize);
+            match &result {
+                Ok(decision) => {
+                    let nodes = state.cache.nodes().count();
+                    *start = (*start + decision.evaluated) % nodes.max(1);
+                    state.nominated.remove(key);
+                    state.cache.place(pod.clone(), &decision.node);
+                }
+                Err(error) => {
+                    state.note_outcome(key, Arc::new(info), &error.preemption);
+                    state.queue.unschedulable(key, self.world.monotonic());
+                }
             }
             result
         };
@@ -238,7 +296,12 @@ impl Scheduler {
         self.world.spawn("bind", async move {
             match result {
                 Ok(decision) => scheduler.bind(&pod, &key, &decision.node).await,
-                Err(error) => scheduler.report_unschedulable(&pod, &error).await,
+                Err(error) => {
+                    scheduler.report_unschedulable(&pod, &error).await;
+                    if let Outcome::Room(candidate) = &error.preemption {
+                        scheduler.make_room(&pod, candidate).await;
+                    }
+                }
             }
             drop(permit);
         });
@@ -282,7 +345,13 @@ impl Scheduler {
         self.recorder.event(&object_reference(pod), EventType::Warning, "FailedScheduling", message.clone());
         let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
         let before = conditions.into_iter().flatten().find(|condition| condition.type_ == "PodScheduled");
-        if before.is_some_and(|one| one.status == "False" && one.message.as_deref() == Some(&message)) {
+        let told = pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref()).unwrap_or_default();
+        let promised = match &error.preemption {
+            Outcome::Room(candidate) => candidate.node.as_str(),
+            Outcome::NotEligible(_) => told,
+            Outcome::Nothing(_) => "",
+        };
+        if told == promised && before.is_some_and(|one| one.status == "False" && one.message.as_deref() == Some(&message)) {
             return;
         }
         let since = match before.filter(|condition| condition.status == "False") {
@@ -299,7 +368,11 @@ impl Scheduler {
             "lastTransitionTime": now.to_string(),
             "observedGeneration": pod.metadata.generation,
         });
-        let patch = Patch::Strategic(json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": [condition]}}));
+        let mut status = json!({"conditions": [condition]});
+        if told != promised {
+            status["nominatedNodeName"] = if promised.is_empty() { serde_json::Value::Null } else { promised.into() };
+        }
+        let patch = Patch::Strategic(json!({"metadata": {"uid": pod.uid()}, "status": status}));
         let pods = self.client.namespaced::<Pod>(pod.namespace());
         if let Err(error) = pods.patch_status(pod.name(), &patch).await
             && !error.is_not_found()

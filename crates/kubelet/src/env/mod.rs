@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use daruma_api::core::v1::{Container as Spec, Pod};
 use daruma_api::meta::ObjectExt;
 
-use crate::objects::Objects;
+use crate::shared::Shared;
 use fields::{FieldContext, field, resource};
 
 /// Makes the variables in the order in which they are defined; later definitions win.
@@ -19,23 +19,23 @@ use fields::{FieldContext, field, resource};
 /// # Errors
 /// A missing object, key or field, in the words that the container's status shows.
 pub async fn make(
-    objects: &Objects<'_>,
+    shared: &Shared,
     pod: &Pod,
     spec: &Spec,
     context: &FieldContext,
     services: &BTreeMap<String, String>,
 ) -> Result<Vec<(String, String)>, String> {
     let mut result: BTreeMap<String, String> = BTreeMap::new();
-    let namespace = pod.namespace();
+    let (namespace, objects) = (pod.namespace(), &shared.objects);
     for source in spec.env_from.iter().flatten() {
         let prefix = source.prefix.clone().unwrap_or_default();
         let mut add = |data: BTreeMap<String, String>| {
             result.extend(data.into_iter().map(|(key, value)| (format!("{prefix}{key}"), value)));
         };
         if let Some(reference) = &source.config_map_ref {
-            add(objects.config_map_texts(namespace, &reference.name, reference.optional == Some(true)).await?);
+            add(objects.config_map_texts(shared, namespace, &reference.name, reference.optional == Some(true)).await?);
         } else if let Some(reference) = &source.secret_ref {
-            add(objects.secret_texts(namespace, &reference.name, reference.optional == Some(true)).await?);
+            add(objects.secret_texts(shared, namespace, &reference.name, reference.optional == Some(true)).await?);
         }
     }
     for variable in spec.env.iter().flatten() {
@@ -48,12 +48,12 @@ pub async fn make(
                     Some(resource(pod, spec, reference, context)?)
                 } else if let Some(reference) = &from.config_map_key_ref {
                     let optional = reference.optional == Some(true);
-                    let data = objects.config_map_texts(namespace, &reference.name, optional).await?;
+                    let data = objects.config_map_texts(shared, namespace, &reference.name, optional).await?;
                     let missing = format!("couldn't find key {} in ConfigMap {namespace}/{}", reference.key, reference.name);
                     pick(data, &reference.key, optional, missing)?
                 } else if let Some(reference) = &from.secret_key_ref {
                     let optional = reference.optional == Some(true);
-                    let data = objects.secret_texts(namespace, &reference.name, optional).await?;
+                    let data = objects.secret_texts(shared, namespace, &reference.name, optional).await?;
                     let missing = format!("couldn't find key {} in Secret {namespace}/{}", reference.key, reference.name);
                     pick(data, &reference.key, optional, missing)?
                 } else {

@@ -2,7 +2,7 @@
 //!
 //! Source: kubernetes pkg/kubelet/envvars/envvars.go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,14 +10,32 @@ use daruma_api::core::v1::Service;
 use daruma_api::meta::ObjectExt;
 use daruma_client::informer::Informer;
 use daruma_client::{Client, ListOptions};
+use daruma_world::tasks::AbortOnDrop;
 
 /// How long a pod's start waits for the first list of services.
 const FIRST_LIST: Duration = Duration::from_secs(5);
 
-/// The services, watched from the first use on.
+/// Where the cluster's own service is.
+const MASTER: (&str, &str) = ("default", "kubernetes");
+
+/// The services, each namespace watched from the first pod on that wants links to it; for all other pods the cluster's own
+/// service alone.
 #[derive(Default)]
 pub struct Services {
-    informer: Mutex<Option<Informer<Service>>>,
+    watched: Mutex<Watched>,
+}
+
+#[derive(Default)]
+struct Watched {
+    master: Option<(Informer<Service>, AbortOnDrop)>,
+    namespaces: BTreeMap<String, (Informer<Service>, AbortOnDrop)>,
+}
+
+fn watch(client: &Client, namespace: &str, field_selector: &str) -> (Informer<Service>, AbortOnDrop) {
+    let options = ListOptions { field_selector: field_selector.to_owned(), ..ListOptions::default() };
+    let informer = Informer::new(client.namespaced::<Service>(namespace), options);
+    let watch = informer.start_scoped();
+    (informer, watch)
 }
 
 impl Services {
@@ -32,17 +50,22 @@ impl Services {
         links: bool,
         may_wait: bool,
     ) -> Result<BTreeMap<String, String>, String> {
-        let informer = {
-            let mut informer = self.informer.lock().expect("no panic while held");
-            informer
-                .get_or_insert_with(|| {
-                    let informer = Informer::new(client.all::<Service>(), ListOptions::default());
-                    informer.start();
-                    informer
-                })
-                .clone()
+        let (master, own) = {
+            let mut watched = self.watched.lock().expect("no panic while held");
+            let own = links.then(|| {
+                let place = watched.namespaces.entry(namespace.to_owned());
+                place.or_insert_with(|| watch(client, namespace, "")).0.clone()
+            });
+            let master = match watched.namespaces.get(MASTER.0) {
+                Some((informer, _)) => informer.clone(),
+                None => {
+                    let one = || watch(client, MASTER.0, &format!("metadata.name={}", MASTER.1));
+                    watched.master.get_or_insert_with(one).0.clone()
+                }
+            };
+            (master, own)
         };
-        if !informer.has_synced() {
+        for informer in [Some(&master), own.as_ref()].into_iter().flatten().filter(|informer| !informer.has_synced()) {
             if !may_wait {
                 return Ok(BTreeMap::new());
             }
@@ -50,15 +73,25 @@ impl Services {
             synced.map_err(|_| "services have not yet been read at least once, cannot construct envvars".to_owned())?;
         }
         let mut services: BTreeMap<String, _> = BTreeMap::new();
-        if let Some(master) = informer.get("default", "kubernetes") {
-            services.insert("kubernetes".into(), master);
+        if let Some(master) = master.get(MASTER.0, MASTER.1) {
+            services.insert(MASTER.1.into(), master);
         }
-        if links {
-            for service in informer.list_namespace(namespace) {
-                services.insert(service.name().to_owned(), service);
-            }
+        for service in own.iter().flat_map(Informer::list) {
+            services.insert(service.name().to_owned(), service);
         }
         Ok(services.values().flat_map(|service| of_service(service)).collect())
+    }
+
+    /// Ends the watches of namespaces in which no pod is left.
+    pub fn keep(&self, namespaces: &BTreeSet<String>) {
+        let mut gone = Vec::new();
+        {
+            let mut watched = self.watched.lock().expect("no panic while held");
+            let unused: Vec<String> = watched.namespaces.keys().filter(|one| !namespaces.contains(*one)).cloned().collect();
+            gone.extend(unused.iter().filter_map(|namespace| watched.namespaces.remove(namespace)));
+        }
+        // Outside of the lock: this ends tasks.
+        drop(gone);
     }
 }
 

@@ -5,6 +5,10 @@
 mod lease;
 mod report;
 pub mod status;
+mod tick;
+mod watch;
 
 pub use lease::run as run_lease;
 pub use report::run as run_report;
+pub use tick::run as run_tick;
+pub use watch::{keep, run as watch};

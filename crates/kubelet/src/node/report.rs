@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use daruma_api::core::v1::{Node, NodeStatus};
 use daruma_client::{ClientError, Patch};
+use futures::future::BoxFuture;
 use serde_json::json;
 
+use super::keep;
 use super::status::{Inputs, differs, events, labels, make, new_node};
 use crate::shared::Shared;
 
@@ -28,7 +30,7 @@ pub async fn run(shared: Arc<Shared>) {
     let mut first = true;
     loop {
         let due = first || shared.world.monotonic().saturating_sub(sent_at) >= shared.config.node_status_report_frequency;
-        let failed = match report(&shared, due).await {
+        let failed = match Box::pin(report(&shared, due)).await {
             Ok(sent) => {
                 if sent {
                     sent_at = shared.world.monotonic();
@@ -41,20 +43,24 @@ pub async fn run(shared: Arc<Shared>) {
                 true
             }
         };
-        let wait = if failed { LONGEST_RETRY } else { shared.config.node_status_update_frequency };
-        let pause = shared.world.sleep(wait);
+        let retry: BoxFuture<'static, ()> =
+            if failed { shared.world.sleep(LONGEST_RETRY) } else { Box::pin(futures::future::pending()) };
+        // The node's tick says when a status is due.
         tokio::select! {
             biased;
-            () = shared.node_changed.notified() => {}
-            () = pause => {}
+            () = shared.node_due.notified() => {}
+            () = retry => {}
         }
     }
 }
 
 async fn compute(shared: &Shared, old: &NodeStatus) -> NodeStatus {
-    let disk = shared.world.disk.usage(&shared.config.root_dir).await.unwrap_or_default();
+    let known = *shared.disk.lock().expect("no panic while held");
+    let disk =
+        if known.capacity_bytes > 0 { known } else { shared.world.disk.usage(&shared.config.root_dir).await.unwrap_or_default() };
     let images = shared.runtime.list_images().await.unwrap_or_default();
-    let problems: Vec<String> = shared.runtime_problem().into_iter().chain(shared.network_problem()).collect();
+    let shutdown = shared.is_shutting_down().then(|| "node is shutting down".to_owned());
+    let problems: Vec<String> = shared.runtime_problem().into_iter().chain(shared.network_problem()).chain(shutdown).collect();
     let pressure = shared.pressure.lock().expect("no panic while held").clone();
     make(
         &Inputs {
@@ -96,7 +102,7 @@ async fn register(shared: &Shared) -> Result<(), ClientError> {
         wanted.into_iter().filter(|(key, value)| have.get(key) != Some(value)).collect();
     let found =
         if missing.is_empty() { found } else { api.patch(name, &Patch::Merge(json!({"metadata": {"labels": missing}}))).await? };
-    *shared.node.lock().expect("no panic while held") = Some(Arc::new(found));
+    keep(shared, Arc::new(found));
     Ok(())
 }
 
@@ -109,12 +115,10 @@ fn tell(shared: &Shared, events: Vec<&'static str>) {
 /// Computes the status and sends it where it changed or is due; `true` when it was sent.
 async fn report(shared: &Shared, due: bool) -> Result<bool, ClientError> {
     let api = shared.client.cluster::<Node>();
-    // Read anew each time: others write conditions and taints. Who deletes the object means it: only a kubelet that
-    // starts registers its node.
-    let node = api.get(&shared.config.node_name).await?;
+    // The copy is kept current by a watch. Who deletes the object means it: only a kubelet that starts registers its node.
+    let Some(node) = shared.node.lock().expect("no panic while held").clone() else { return Ok(false) };
     let old = node.status.clone().unwrap_or_default();
     let new = compute(shared, &old).await;
-    *shared.node.lock().expect("no panic while held") = Some(Arc::new(node));
     if !due && !differs(&old, &new) {
         return Ok(false);
     }
@@ -147,6 +151,6 @@ async fn report(shared: &Shared, due: bool) -> Result<bool, ClientError> {
     }
     let updated = api.patch_status(&shared.config.node_name, &Patch::Strategic(json!({"status": patch}))).await?;
     tell(shared, events(Some(&old), &new));
-    *shared.node.lock().expect("no panic while held") = Some(Arc::new(updated));
+    keep(shared, Arc::new(updated));
     Ok(true)
 }

@@ -19,7 +19,8 @@ use daruma_world::hardware::Facts;
 use jiff::Timestamp;
 
 use crate::config::KubeletConfig;
-use crate::eviction::Pressure;
+use crate::eviction::threshold::Signal;
+use crate::eviction::{Condition, Pressure};
 use crate::shared::Shared;
 
 /// Most images reported, and most names of one (kubernetes pkg/kubelet/apis/config/v1beta1/defaults.go).
@@ -67,13 +68,16 @@ fn whole_cpu(millis: u64) -> Quantity {
 /// What of the capacity pods may use: less the eviction thresholds.
 pub fn allocatable_of(facts: &Facts, config: &KubeletConfig, disk: Usage) -> ResourceList {
     let mut list = capacity(facts, config, disk);
-    let reserve = Quantity::bytes(config.eviction_memory_available_bytes as i64);
+    let left = |all: Quantity, signal: Signal| {
+        let reserve = config.reserved(signal, all.value());
+        if all > reserve { all - reserve } else { Quantity::ZERO }
+    };
     if let Some(memory) = list.get_mut("memory") {
-        *memory = if *memory > reserve { *memory - reserve } else { Quantity::ZERO };
+        *memory = left(*memory, Signal::MemoryAvailable);
     }
     if let Some(storage) = list.get_mut("ephemeral-storage") {
         // Printed in plain bytes, as the real kubelet does after its subtraction.
-        *storage = Quantity::units((storage.value() as f64 * (1.0 - config.eviction_nodefs_available)) as i64);
+        *storage = Quantity::units(left(*storage, Signal::NodefsAvailable).value());
     }
     list
 }
@@ -162,24 +166,24 @@ fn conditions(inputs: &Inputs<'_>, old: &NodeStatus) -> Vec<NodeCondition> {
         .filter(|condition| !["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"].contains(&condition.type_.as_str()))
         .cloned()
         .collect();
-    let (reason, message) = if pressure.memory {
+    let (reason, message) = if pressure.has(Condition::Memory) {
         ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available")
     } else {
         ("KubeletHasSufficientMemory", "kubelet has sufficient memory available")
     };
-    list.push(of("MemoryPressure", pressure.memory, reason, message.into()));
-    let (reason, message) = if pressure.disk {
+    list.push(of("MemoryPressure", pressure.has(Condition::Memory), reason, message.into()));
+    let (reason, message) = if pressure.has(Condition::Disk) {
         ("KubeletHasDiskPressure", "kubelet has disk pressure")
     } else {
         ("KubeletHasNoDiskPressure", "kubelet has no disk pressure")
     };
-    list.push(of("DiskPressure", pressure.disk, reason, message.into()));
-    let (reason, message) = if pressure.pid {
+    list.push(of("DiskPressure", pressure.has(Condition::Disk), reason, message.into()));
+    let (reason, message) = if pressure.has(Condition::Pid) {
         ("KubeletHasInsufficientPID", "kubelet has insufficient PID available")
     } else {
         ("KubeletHasSufficientPID", "kubelet has sufficient PID available")
     };
-    list.push(of("PIDPressure", pressure.pid, reason, message.into()));
+    list.push(of("PIDPressure", pressure.has(Condition::Pid), reason, message.into()));
     list.push(match inputs.problems {
         [] => of("Ready", true, "KubeletReady", "kubelet is posting ready status".into()),
         [one] => of("Ready", false, "KubeletNotReady", one.clone()),
@@ -211,16 +215,17 @@ pub fn events(old: Option<&NodeStatus>, new: &NodeStatus) -> Vec<&'static str> {
     events
 }
 
-/// Whether two statuses differ in more than heartbeat times.
+/// Whether two statuses differ in more than heartbeat times. What the kubelet does not write is left out.
 pub fn differs(old: &NodeStatus, new: &NodeStatus) -> bool {
-    let still = |status: &NodeStatus| {
-        let mut status = status.clone();
-        for condition in status.conditions.iter_mut().flatten() {
-            condition.last_heartbeat_time = None;
-        }
-        status
-    };
-    serde_json::to_value(still(old)).ok() != serde_json::to_value(still(new)).ok()
+    let still = |condition: &NodeCondition| NodeCondition { last_heartbeat_time: None, ..condition.clone() };
+    let (before, after) = (old.conditions.as_deref().unwrap_or_default(), new.conditions.as_deref().unwrap_or_default());
+    // Others write conditions too, so the order may differ.
+    let same = |after: &NodeCondition| before.iter().any(|before| before.type_ == after.type_ && still(before) == still(after));
+    before.len() != after.len()
+        || !after.iter().all(same)
+        || (&old.addresses, &old.capacity, &old.allocatable) != (&new.addresses, &new.capacity, &new.allocatable)
+        || (&old.daemon_endpoints, &old.node_info) != (&new.daemon_endpoints, &new.node_info)
+        || old.images.as_deref().unwrap_or_default() != new.images.as_deref().unwrap_or_default()
 }
 
 /// The Node object to be made.
@@ -290,7 +295,7 @@ mod tests {
         let ready = third.conditions.as_ref().and_then(|list| list.last()).cloned().expect("conditions");
         assert_eq!(ready.last_transition_time, Some(Time(at(10))));
         let mut short = Pressure::default();
-        short.memory = true;
+        short.conditions.insert(Condition::Memory);
         let pressed = status(&[], &short, &third, 30);
         assert_eq!(events(Some(&third), &pressed), ["NodeHasInsufficientMemory"]);
     }

@@ -1,4 +1,4 @@
-//! Asking: http, tcp, exec.
+//! Asking: http, tcp, exec, and (in `grpc`) gRPC.
 //!
 //! Source: kubernetes pkg/probe/{http,tcp,exec}.
 
@@ -80,7 +80,7 @@ pub(super) async fn check(
             user_agent: "kube-probe/1.36".into(),
         };
         let url = url(&target);
-        return Ok(match world.timeout(limit, Box::pin(http_get(world, &target))).await {
+        return Ok(match world.timeout(limit, Box::pin(http_get(shared, &target))).await {
             Err(_) => Err(format!("Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)")),
             Ok(Err(error)) => Err(format!("Get {url:?}: {error}")),
             Ok(Ok((status, _))) if (200..400).contains(&status) => Ok(()),
@@ -96,8 +96,10 @@ pub(super) async fn check(
             Ok(Ok(_)) => Ok(()),
         });
     }
-    if probe.grpc.is_some() {
-        return Err("grpc probes are not supported on this node".into());
+    if let Some(grpc) = &probe.grpc {
+        let port = u16::try_from(grpc.port).map_err(|_| format!("invalid port number: {}", grpc.port))?;
+        let service = grpc.service.as_deref().unwrap_or_default();
+        return Ok(Box::pin(super::grpc::ask(world, pod_ip, port, service, limit)).await);
     }
     Err("missing probe handler".into())
 }
@@ -110,7 +112,7 @@ fn url(target: &HttpTarget) -> String {
 }
 
 /// Connects to an address, or to one that a name has by way of the node's hosts file (`localhost`).
-async fn connect(world: &World, host: &str, port: u16) -> Result<Box<dyn Stream>, String> {
+pub(super) async fn connect(world: &World, host: &str, port: u16) -> Result<Box<dyn Stream>, String> {
     let address: IpAddr = match host {
         "localhost" => IpAddr::from([127, 0, 0, 1]),
         host => host.parse().map_err(|_| format!("dial tcp: lookup {host}: no such host"))?,
@@ -126,9 +128,9 @@ async fn connect(world: &World, host: &str, port: u16) -> Result<Box<dyn Stream>
 }
 
 /// Status and the beginning of the body. Redirects are answers.
-pub async fn http_get(world: &World, target: &HttpTarget) -> Result<(u16, Bytes), String> {
-    let stream = connect(world, &target.host, target.port).await?;
-    if !target.https {
+pub async fn http_get(shared: &Shared, target: &HttpTarget) -> Result<(u16, Bytes), String> {
+    let stream = connect(&shared.world, &target.host, target.port).await?;
+    if !target.https || !shared.config.tls_probes {
         return exchange(stream, target).await;
     }
     let stream = crate::tls::connect_unverified(stream, &target.host).await.map_err(|error| error.to_string())?;

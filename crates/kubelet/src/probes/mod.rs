@@ -3,6 +3,7 @@
 //! Source: kubernetes pkg/kubelet/prober.
 
 pub mod check;
+mod grpc;
 pub mod state;
 
 use std::collections::BTreeMap;
@@ -18,9 +19,6 @@ use crate::plan::is_sidecar;
 use crate::shared::Shared;
 use crate::worker::look;
 pub use state::{Kind, ProbeState, Step};
-
-/// Between looks for a container that does not run yet (its start wakes nobody here).
-const WAIT: Duration = Duration::from_millis(100);
 
 /// The probes of one pod that run.
 #[derive(Default)]
@@ -58,6 +56,8 @@ impl Probes {
 async fn run(shared: Arc<Shared>, cell: Arc<PodCell>, name: String, kind: Kind) {
     let mut state = ProbeState::new(kind);
     loop {
+        // From here on nothing is missed; a probe that has nothing to do waits for news only.
+        let news = cell.news();
         let pod = cell.pod();
         let Some(spec) = crate::kill::spec_of(&pod, &name) else { return };
         let Some(probe) = kind.of(&spec) else { return };
@@ -75,13 +75,18 @@ async fn run(shared: Arc<Shared>, cell: Arc<PodCell>, name: String, kind: Kind) 
         let step = state.next(seen.as_ref().map(|(id, at)| (id.as_str(), *at)), probe, started, shared.started_at, shared.now());
         let container_id = seen.map(|(id, _)| id).unwrap_or_default();
         match step {
-            Step::Wait(wait) => shared.world.sleep(wait.unwrap_or(WAIT)).await,
-            Step::Set(result, wait) => {
-                set(&shared, &cell, &container_id, kind, result);
-                shared.world.sleep(wait.unwrap_or(WAIT)).await;
+            Step::Wait(Some(wait)) => {
+                let pause = shared.world.sleep(wait);
+                tokio::select! {
+                    biased;
+                    () = pause => {}
+                    () = news => {}
+                }
             }
+            Step::Wait(None) => news.await,
+            Step::Set(result) => set(&shared, &cell, &container_id, kind, result),
             Step::Probe => {
-                let good = ask(&shared, &cell, &pod, &spec, probe, kind, &container_id).await;
+                let good = Box::pin(ask(&shared, &cell, &pod, &spec, probe, kind, &container_id)).await;
                 if let Some(good) = good
                     && let Some(result) = state.observe(good, probe)
                 {

@@ -57,10 +57,10 @@ impl Kind {
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Look again after this time (a short while where `None`).
+    /// Look again after this time, or when the pod has news; only then where `None`.
     Wait(Option<Duration>),
-    /// Note a result without asking, then wait.
-    Set(bool, Option<Duration>),
+    /// Note a result without asking, then decide anew.
+    Set(bool),
     /// Ask.
     Probe,
 }
@@ -98,18 +98,19 @@ impl ProbeState {
             // A container from before the kubelet's start keeps the results that the API knows.
             let older = started_at.is_some_and(|at| at < kubelet_started_at);
             if let Some(initial) = self.kind.initial().filter(|_| !older) {
-                return Step::Set(initial, Some(Duration::ZERO));
+                return Step::Set(initial);
             }
         }
         let Some(started_at) = started_at else {
             if std::mem::take(&mut self.was_running) {
-                return Step::Set(false, None);
+                return Step::Set(false);
             }
             return Step::Wait(None);
         };
         self.was_running = true;
         if self.on_hold {
-            return Step::Wait(Some(Duration::from_secs(1)));
+            // Until there is another container.
+            return Step::Wait(None);
         }
         let delay = Duration::from_secs(probe.initial_delay_seconds.unwrap_or_default().max(0) as u64);
         let age = between(started_at, now);
@@ -118,7 +119,7 @@ impl ProbeState {
         }
         // Startup probes end with the start; the others begin with it.
         if started == (self.kind == Kind::Startup) {
-            return Step::Wait(if started { Some(Duration::from_secs(1)) } else { None });
+            return Step::Wait(None);
         }
         Step::Probe
     }
@@ -158,7 +159,7 @@ mod tests {
         let mut state = ProbeState::new(Kind::Readiness);
         assert_eq!(state.next(None, &probe, false, at(0), at(100)), Step::Wait(None));
         let seen = Some(("c", Some(at(100))));
-        assert_eq!(state.next(seen, &probe, true, at(0), at(100)), Step::Set(false, Some(Duration::ZERO)));
+        assert_eq!(state.next(seen, &probe, true, at(0), at(100)), Step::Set(false));
         assert_eq!(state.next(seen, &probe, true, at(0), at(102)), Step::Wait(Some(Duration::from_secs(3))));
         assert_eq!(state.next(seen, &probe, false, at(0), at(105)), Step::Wait(None), "it waits for the startup probe");
         assert_eq!(state.next(seen, &probe, true, at(0), at(105)), Step::Probe);
@@ -168,7 +169,7 @@ mod tests {
         assert_eq!(state.observe(true, &probe), None);
         assert_eq!(state.observe(false, &probe), None);
         assert_eq!(state.observe(false, &probe), Some(false));
-        assert_eq!(state.next(Some(("c", None)), &probe, true, at(0), at(110)), Step::Set(false, None));
+        assert_eq!(state.next(Some(("c", None)), &probe, true, at(0), at(110)), Step::Set(false));
         assert_eq!(state.next(Some(("c", None)), &probe, true, at(0), at(110)), Step::Wait(None));
     }
 
@@ -177,11 +178,11 @@ mod tests {
         let probe = probe("{failureThreshold: 1}");
         let mut state = ProbeState::new(Kind::Liveness);
         let seen = Some(("c", Some(at(100))));
-        assert_eq!(state.next(seen, &probe, true, at(0), at(100)), Step::Set(true, Some(Duration::ZERO)));
+        assert_eq!(state.next(seen, &probe, true, at(0), at(100)), Step::Set(true));
         assert_eq!(state.next(seen, &probe, true, at(0), at(100)), Step::Probe);
         assert_eq!(state.observe(false, &probe), Some(false));
         assert!(matches!(state.next(seen, &probe, true, at(0), at(101)), Step::Wait(_)));
-        assert_eq!(state.next(Some(("d", Some(at(101)))), &probe, true, at(0), at(101)), Step::Set(true, Some(Duration::ZERO)));
+        assert_eq!(state.next(Some(("d", Some(at(101)))), &probe, true, at(0), at(101)), Step::Set(true));
     }
 
     #[test]

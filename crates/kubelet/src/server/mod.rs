@@ -16,6 +16,7 @@ use serde_json::json;
 
 pub use auth::Access;
 
+use crate::config::KubeletConfig;
 use crate::shared::Shared;
 use crate::stats;
 
@@ -131,11 +132,12 @@ fn configz(shared: &Shared) -> serde_json::Value {
         "nodeStatusUpdateFrequency": seconds(config.node_status_update_frequency),
         "nodeStatusReportFrequency": seconds(config.node_status_report_frequency),
         "nodeLeaseDurationSeconds": config.node_lease_duration.as_secs(),
-        "evictionHard": {
-            "memory.available": format!("{}Mi", config.eviction_memory_available_bytes >> 20),
-            "nodefs.available": format!("{}%", config.eviction_nodefs_available * 100.0),
-            "nodefs.inodesFree": format!("{}%", config.eviction_nodefs_inodes_free * 100.0),
-        },
+        "evictionHard": thresholds(config, true),
+        "evictionSoft": thresholds(config, false),
+        "evictionSoftGracePeriod": soft_graces(config),
+        "evictionMaxPodGracePeriod": config.eviction_max_pod_grace_period_seconds,
+        "shutdownGracePeriod": seconds(config.shutdown_grace_period),
+        "shutdownGracePeriodCriticalPods": seconds(config.shutdown_grace_period_critical_pods),
         "evictionPressureTransitionPeriod": seconds(config.eviction_pressure_transition_period),
         "eventRecordQPS": config.event_qps,
         "eventBurst": config.event_burst,
@@ -144,4 +146,16 @@ fn configz(shared: &Shared) -> serde_json::Value {
         "authentication": {"anonymous": {"enabled": false}, "webhook": {"enabled": config.authorize}},
         "registerWithTaints": config.register_with_taints,
     }})
+}
+
+type Texts = std::collections::BTreeMap<&'static str, String>;
+
+fn thresholds(config: &KubeletConfig, hard: bool) -> Texts {
+    let chosen = config.eviction.iter().filter(|threshold| threshold.is_hard() == hard);
+    chosen.map(|threshold| (threshold.signal.as_str(), threshold.amount.to_string())).collect()
+}
+
+fn soft_graces(config: &KubeletConfig) -> Texts {
+    let soft = config.eviction.iter().filter(|threshold| !threshold.is_hard());
+    soft.map(|threshold| (threshold.signal.as_str(), crate::text::go_duration(threshold.grace))).collect()
 }

@@ -44,8 +44,12 @@ fn handle(shared: &Arc<Shared>, delta: &Delta<Pod>) {
                             || state.pod.metadata.annotations != pod.metadata.annotations
                             || state.pod.metadata.labels != pod.metadata.labels;
                         state.pod = pod.clone();
-                        respecified
+                        respecified && !state.finished
                     };
+                    if respecified {
+                        // Ephemeral containers may refer to what nobody did before.
+                        shared.objects.refer(shared, pod);
+                    }
                     match worker::deletion_grace(pod) {
                         Some(grace) => cell.end(grace),
                         None if respecified => cell.wake(),

@@ -36,7 +36,12 @@ pub async fn run(shared: Arc<Shared>) {
                 mirror::look(&shared);
             }
         }
-        shared.world.sleep(shared.config.file_check_frequency).await;
+        if known.is_empty() {
+            // Most nodes have none: the node's tick is often enough.
+            shared.files_due.notified().await;
+        } else {
+            shared.world.sleep(shared.config.file_check_frequency).await;
+        }
     }
 }
 

@@ -3,7 +3,10 @@
 //! Source: kubernetes pkg/kubelet/status/generate.go.
 
 use daruma_api::core::v1::{ContainerStatus, Pod, PodCondition, PodSpec};
+use daruma_api::metav1::Time;
+use jiff::Timestamp;
 
+use crate::cell::Forced;
 use crate::plan::is_sidecar;
 
 /// Conditions that only the kubelet writes (kubernetes pkg/kubelet/types/pod_status.go).
@@ -47,6 +50,12 @@ fn unready_message(unknown: &[&str], unready: &[&str], what: &str) -> String {
     parts.join(", ")
 }
 
+/// Why the node itself ends the pod.
+pub(super) fn disrupted(pod: &Pod, forced: &Forced, now: Timestamp) -> PodCondition {
+    let condition = because(condition(pod, "DisruptionTarget", true), "TerminationByKubelet", &forced.message);
+    PodCondition { last_transition_time: Some(Time(super::to_seconds(now))), ..condition }
+}
+
 pub(super) fn ready_to_start(pod: &Pod, has_sandbox: bool) -> PodCondition {
     condition(pod, "PodReadyToStartContainers", has_sandbox)
 }
@@ -78,14 +87,12 @@ pub(super) fn initialized(pod: &Pod, spec: &PodSpec, statuses: &[ContainerStatus
     because(of(false), "ContainersNotInitialized", &unready_message(&unknown, &incomplete, "incomplete"))
 }
 
-/// Whether any of the pod's containers was ever started.
+/// Whether any of the pod's containers runs or has run, of an earlier sandbox too: so a pod stays initialized while its init
+/// containers run once more after a reboot (kubernetes pkg/kubelet/container/helpers.go, HasAnyRegularContainerStarted).
 fn any_started(spec: &PodSpec, statuses: &[ContainerStatus]) -> bool {
     statuses.iter().any(|status| {
         spec.containers.iter().any(|container| container.name == status.name)
-            && (status.started == Some(true)
-                || [&status.state, &status.last_state]
-                    .iter()
-                    .any(|state| state.as_ref().is_some_and(|state| state.terminated.is_some() || state.running.is_some())))
+            && status.state.as_ref().is_some_and(|state| state.terminated.is_some() || state.running.is_some())
     })
 }
 

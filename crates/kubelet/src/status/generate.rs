@@ -11,6 +11,7 @@ use daruma_api::resources::qos_class;
 use jiff::Timestamp;
 
 use super::{conditions, containers, is_terminal, phase};
+use crate::cell::Forced;
 use crate::plan::{Probed, is_host_network, sandbox_change};
 use crate::view::PodView;
 
@@ -39,8 +40,8 @@ pub struct Inputs<'a> {
     pub terminal: bool,
     /// The pod comes from a manifest file.
     pub is_static: bool,
-    /// Phase `Failed` with reason and message, forced from outside (eviction, deadline).
-    pub forced: Option<&'a (String, String)>,
+    /// Phase `Failed` with reason and message, forced from outside (eviction, deadline, shutdown).
+    pub forced: Option<&'a Forced>,
     /// When this kubelet started.
     pub kubelet_started_at: Timestamp,
     /// Now.
@@ -78,9 +79,11 @@ pub fn generate(inputs: &Inputs<'_>) -> PodStatus {
         reason = inputs.old.reason.clone().or_else(|| api.and_then(|status| status.reason.clone()));
         message = inputs.old.message.clone().or_else(|| api.and_then(|status| status.message.clone()));
     }
-    if let Some((why, text)) = inputs.forced {
-        phase = "Failed".into();
-        (reason, message) = (Some(why.clone()), Some(text.clone()));
+    if let Some(forced) = inputs.forced {
+        if !(forced.unless_succeeded && phase == "Succeeded") {
+            phase = "Failed".into();
+        }
+        (reason, message) = (Some(forced.reason.clone()), Some(forced.message.clone()));
     }
     if let Some(last) = api_phase.filter(|phase| is_terminal(Some(phase))) {
         last.clone_into(&mut phase);
@@ -123,10 +126,15 @@ fn all_conditions(inputs: &Inputs<'_>, all: &[ContainerStatus], phase: &str) -> 
     let api = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     let mut list: Vec<PodCondition> =
         api.into_iter().flatten().filter(|condition| !conditions::OWNED.contains(&condition.type_.as_str())).cloned().collect();
-    // Set once by an eviction of this node; the API does not know it yet.
-    for own in inputs.old.conditions.iter().flatten().filter(|condition| condition.type_ == "DisruptionTarget") {
-        if !list.iter().any(|condition| condition.type_ == own.type_) {
-            list.push(own.clone());
+    if let Some(forced) = inputs.forced.filter(|forced| forced.disrupts) {
+        let own = conditions::disrupted(pod, forced, inputs.now);
+        match list.iter_mut().find(|condition| condition.type_ == own.type_) {
+            Some(known) if known.reason == own.reason && known.message == own.message => {}
+            Some(known) => *known = own,
+            None => {
+                let before = inputs.old.conditions.iter().flatten().find(|condition| condition.type_ == own.type_);
+                list.push(before.cloned().unwrap_or(own));
+            }
         }
     }
     let containers_ready = conditions::containers_ready(pod, spec, all, phase);

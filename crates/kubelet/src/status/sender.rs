@@ -20,7 +20,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(5);
 pub async fn run_sender(shared: Arc<Shared>, cell: Arc<PodCell>) {
     loop {
         let mut retry = FIRST_RETRY;
-        while let Err(error) = send(&shared, &cell).await {
+        while let Err(error) = Box::pin(send(&shared, &cell)).await {
             tracing::debug!(uid = cell.uid, %error, "cannot send a pod's status");
             let pause = shared.world.sleep(retry);
             tokio::select! {

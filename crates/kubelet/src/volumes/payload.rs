@@ -9,7 +9,7 @@ use super::atomic::{File, Payload};
 use super::tokens;
 use crate::cell::PodCell;
 use crate::env::fields::{FieldContext, field, resource};
-use crate::objects::{Data, Objects};
+use crate::objects::Data;
 use crate::shared::Shared;
 
 /// Mode where none is given.
@@ -23,16 +23,16 @@ pub(super) async fn collect(
     volume: &Volume,
     context: &FieldContext,
 ) -> Result<Payload, String> {
-    let objects = Objects { client: &shared.client };
+    let objects = &shared.objects;
     let namespace = pod.namespace();
     let mut payload = Payload::new();
     if let Some(source) = &volume.config_map {
         let optional = source.optional == Some(true);
-        let data = objects.config_map(namespace, &source.name, optional).await?;
+        let data = objects.config_map(shared, namespace, &source.name, optional).await?;
         add_items(&mut payload, data, source.items.as_deref(), source.default_mode, optional, "configmap")?;
     } else if let Some(source) = &volume.secret {
         let optional = source.optional == Some(true);
-        let data = objects.secret(namespace, source.secret_name.as_deref().unwrap_or_default(), optional).await?;
+        let data = objects.secret(shared, namespace, source.secret_name.as_deref().unwrap_or_default(), optional).await?;
         add_items(&mut payload, data, source.items.as_deref(), source.default_mode, optional, "secret")?;
     } else if let Some(source) = &volume.downward_api {
         add_fields(&mut payload, pod, source.items.as_deref(), source.default_mode, context)?;
@@ -40,11 +40,11 @@ pub(super) async fn collect(
         for one in source.sources.iter().flatten() {
             if let Some(part) = &one.config_map {
                 let optional = part.optional == Some(true);
-                let data = objects.config_map(namespace, &part.name, optional).await?;
+                let data = objects.config_map(shared, namespace, &part.name, optional).await?;
                 add_items(&mut payload, data, part.items.as_deref(), source.default_mode, optional, "configmap")?;
             } else if let Some(part) = &one.secret {
                 let optional = part.optional == Some(true);
-                let data = objects.secret(namespace, &part.name, optional).await?;
+                let data = objects.secret(shared, namespace, &part.name, optional).await?;
                 add_items(&mut payload, data, part.items.as_deref(), source.default_mode, optional, "secret")?;
             } else if let Some(part) = &one.downward_api {
                 add_fields(&mut payload, pod, part.items.as_deref(), source.default_mode, context)?;

@@ -32,13 +32,30 @@ struct Token {
 }
 
 impl Token {
-    fn is_fresh(&self, now: Timestamp) -> bool {
+    /// Time until it is renewed.
+    fn fresh_for(&self, now: Timestamp) -> Duration {
         let (life, age) = (between(self.issued_at, self.expires_at), between(self.issued_at, now));
-        age < life.mul_f64(0.8) && age < OLDEST
+        life.mul_f64(0.8).min(OLDEST).saturating_sub(age)
+    }
+
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        !self.fresh_for(now).is_zero()
     }
 }
 
+/// A renewal that failed is tried again after this time.
+const RETRY: Duration = Duration::from_secs(60);
+
 impl Tokens {
+    /// Time until one of the pod's tokens has to be renewed; `None` where it has none.
+    pub fn next_renewal(&self, uid: &str, now: Timestamp) -> Option<Duration> {
+        let tokens = self.0.lock().expect("no panic while held");
+        let own = tokens.range((uid.to_owned(), String::new())..).take_while(|((owner, _), _)| owner == uid);
+        let least = own.map(|(_, token)| token.fresh_for(now)).min()?;
+        // One that should have been renewed just now could not be.
+        Some(if least.is_zero() { RETRY } else { least })
+    }
+
     /// Forgets a pod's tokens.
     pub fn forget(&self, uid: &str) {
         self.0.lock().expect("no panic while held").retain(|(owner, _), _| owner != uid);

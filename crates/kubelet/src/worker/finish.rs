@@ -56,22 +56,15 @@ pub(super) async fn end(shared: &Arc<Shared>, cell: &Arc<PodCell>, probes: &mut 
     }
     shared.tokens.forget(&cell.uid);
     cell.lock().finished = true;
+    cell.tell_news();
     // The sender tells the API of the end, and that the object can go.
     cell.status_changed();
 }
 
 /// A finished pod stays, for its logs, until its source lets go of it.
-pub(super) async fn wait_until_removed(shared: &Shared, cell: &PodCell) {
-    loop {
-        if cell.lock().removed {
-            return;
-        }
-        let pause = shared.world.sleep(shared.config.relist_frequency);
-        tokio::select! {
-            biased;
-            () = cell.woken() => {}
-            () = pause => {}
-        }
+pub(super) async fn wait_until_removed(cell: &PodCell) {
+    while !cell.lock().removed {
+        cell.woken().await;
     }
 }
 

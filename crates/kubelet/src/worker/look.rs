@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use daruma_api::core::v1::PodStatus;
+use daruma_api::core::v1::{PodCondition, PodStatus};
 use daruma_world::containers::ContainerState;
 
 use crate::cell::PodCell;
@@ -22,7 +22,10 @@ pub async fn look(shared: &Shared, cell: &PodCell) -> PodView {
     match shared.look(&cell.uid).await {
         Ok(view) => {
             read_messages(shared, cell, &view).await;
-            cell.lock().view = view.clone();
+            let before = std::mem::replace(&mut cell.lock().view, view.clone());
+            if before != view {
+                cell.tell_news();
+            }
             view
         }
         Err(error) => {
@@ -60,7 +63,11 @@ pub fn tell(shared: &Arc<Shared>, cell: &PodCell, terminal: bool) -> PodStatus {
     let api = state.mirror.as_ref().unwrap_or(&state.pod).status.clone().unwrap_or_default();
     // An address is remembered by the kubelet that saw it (its PLEG's cache, in the real one). So after a reboot
     // the pod has none until it has a new sandbox.
-    let old = state.status.clone().unwrap_or_else(|| PodStatus { pod_ip: None, pod_ips: None, ..api.clone() });
+    let old = state.status.clone().unwrap_or_else(|| {
+        let told = PodStatus { pod_ip: None, pod_ips: None, ..api.clone() };
+        // A static pod starts anew with its kubelet, however it ended before (a shutdown of the node).
+        if cell.is_static() { PodStatus { phase: None, reason: None, message: None, ..told } } else { told }
+    });
     let mut fresh = status::generate(&Inputs {
         pod: &state.pod,
         old: &old,
@@ -83,11 +90,15 @@ pub fn tell(shared: &Arc<Shared>, cell: &PodCell, terminal: bool) -> PodStatus {
         fresh.phase.clone_from(&old.phase);
         fresh.reason.clone_from(&old.reason);
         fresh.message.clone_from(&old.message);
+        if !api.conditions.iter().flatten().any(is_disruption) {
+            fresh.conditions.get_or_insert_default().retain(|condition| !is_disruption(condition));
+        }
         let changed = state.status.as_ref() != Some(&fresh);
         state.status = Some(fresh);
         drop(state);
         if changed {
             cell.status_changed();
+            cell.tell_news();
         }
         return real;
     }
@@ -96,6 +107,11 @@ pub fn tell(shared: &Arc<Shared>, cell: &PodCell, terminal: bool) -> PodStatus {
     drop(state);
     if changed {
         cell.status_changed();
+        cell.tell_news();
     }
     fresh
+}
+
+fn is_disruption(condition: &PodCondition) -> bool {
+    condition.type_ == "DisruptionTarget"
 }

@@ -5,15 +5,18 @@
 mod finish;
 pub mod look;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use daruma_api::core::v1::Pod;
 use daruma_api::meta::ObjectExt;
+use futures::future::BoxFuture;
 
 use crate::admission;
-use crate::cell::{PodCell, Source};
+use crate::cell::{Forced, PodCell, Source};
 use crate::shared::Shared;
 use crate::{mirror, probes, status};
 
@@ -26,6 +29,7 @@ pub fn admit(shared: &Arc<Shared>, pod: Arc<Pod>, source: Source) -> Option<Arc<
     if let Some(grace) = deletion_grace(&pod) {
         cell.end(grace);
     }
+    shared.objects.refer(shared, &pod);
     shared.world.spawn("pod status", status::run_sender(shared.clone(), cell.clone()));
     shared.world.spawn("pod worker", run(shared.clone(), cell.clone()));
     Some(cell)
@@ -44,17 +48,19 @@ async fn run(shared: Arc<Shared>, cell: Arc<PodCell>) {
         refuse_or_admit(&shared, &cell);
     }
     let mut probes = probes::Probes::default();
+    // What is long is boxed: a worker that waits, as nearly all do, must be small.
     while !cell.is_ending() {
-        let next = sync::sync(&shared, &cell, &mut probes).await;
+        let next = Box::pin(sync::sync(&shared, &cell, &mut probes)).await;
         if cell.is_ending() {
             break;
         }
-        wait(&shared, &cell, next.max(Duration::from_millis(10))).await;
+        wait(&shared, &cell, next.map(|next| next.max(SHORTEST))).await;
     }
-    finish::end(&shared, &cell, &mut probes).await;
+    Box::pin(finish::end(&shared, &cell, &mut probes)).await;
     probes.stop();
-    finish::wait_until_removed(&shared, &cell).await;
-    finish::remove(&shared, &cell).await;
+    shared.objects.release(&cell.uid);
+    finish::wait_until_removed(&cell).await;
+    Box::pin(finish::remove(&shared, &cell)).await;
     shared.pods.remove(&cell.uid);
     // A static pod's successor of the same name waits for this.
     shared.wake_all();
@@ -62,10 +68,16 @@ async fn run(shared: Arc<Shared>, cell: Arc<PodCell>) {
     tracing::debug!(uid = cell.uid, "a pod's worker ends");
 }
 
-/// Waits for news: a changed wish, or something that runs differently than it did at the last look.
-async fn wait(shared: &Shared, cell: &PodCell, longest: Duration) {
-    let pause = shared.world.sleep(longest);
-    tokio::pin!(pause);
+/// Shortest time between two looks.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+/// Waits for news: a changed wish, something that runs differently than it did at the last look, or the time when something
+/// is due, where something is.
+async fn wait(shared: &Shared, cell: &PodCell, due: Option<Duration>) {
+    let mut pause: BoxFuture<'static, ()> = match due {
+        Some(due) => shared.world.sleep(due),
+        None => Box::pin(futures::future::pending()),
+    };
     loop {
         tokio::select! {
             biased;
@@ -79,7 +91,7 @@ async fn wait(shared: &Shared, cell: &PodCell, longest: Duration) {
         if wanted {
             return;
         }
-        match shared.look(&cell.uid).await {
+        match Box::pin(shared.look(&cell.uid)).await {
             Ok(view) if view == cell.lock().view => {}
             _ => return,
         }
@@ -136,7 +148,11 @@ fn refuse_or_admit(shared: &Arc<Shared>, cell: &Arc<PodCell>) {
         .collect();
     let node = shared.node.lock().expect("no panic while held").clone();
     let allocatable = crate::node::status::allocatable(shared);
-    match admission::admit(&pod, cell.is_static(), &others, node.as_deref(), &allocatable) {
+    let shutting_down = shared.is_shutting_down();
+    let pressed = shared.pressure.lock().expect("no panic while held").conditions.clone();
+    let decision = admission::of_node(&pod, cell.is_static(), shutting_down, &pressed)
+        .and_then(|()| admission::admit(&pod, cell.is_static(), &others, node.as_deref(), &allocatable));
+    match decision {
         Ok(()) => cell.lock().admitted = true,
         Err(refusal) => {
             shared.recorder.pod_warning(&pod, &refusal.reason, refusal.message.clone());
@@ -144,7 +160,7 @@ fn refuse_or_admit(shared: &Arc<Shared>, cell: &Arc<PodCell>) {
             let old = pod.status.clone().unwrap_or_default();
             let message = format!("Pod was rejected: {}", refusal.message);
             state.status = Some(status::failed_status(&pod, &old, &refusal.reason, &message, shared.now()));
-            state.forced = Some((refusal.reason, message));
+            state.forced = Some(Forced { reason: refusal.reason, message, ..Forced::default() });
             drop(state);
             cell.status_changed();
             cell.end(1);

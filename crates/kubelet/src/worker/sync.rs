@@ -8,7 +8,7 @@ use daruma_world::containers::ContainerState;
 
 use super::look::{look, tell};
 use crate::backoff::between;
-use crate::cell::PodCell;
+use crate::cell::{Forced, PodCell};
 use crate::env::fields::FieldContext;
 use crate::plan::{self, PodActions};
 use crate::probes::Probes;
@@ -21,43 +21,41 @@ use crate::{kill, sandbox, volumes};
 
 /// After a failure the pod is looked at again this much later (kubernetes pkg/kubelet/kubelet.go, backOffPeriod).
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
-/// After volumes could not be set up.
-const AFTER_MOUNT_FAILURE: Duration = Duration::from_secs(2);
+/// After volumes could not be set up, doubling (kubernetes pkg/util/goroutinemap/exponentialbackoff).
+const AFTER_MOUNT_FAILURE: Duration = Duration::from_millis(500);
+const LONGEST_MOUNT_WAIT: Duration = Duration::from_secs(122);
 
 /// Longest wait for the API to hear of lost containers before they are started again.
 const TELL_FIRST: Duration = Duration::from_millis(200);
 
-/// Looks once and does what is due; gives the time of the next look where nothing happens before.
-pub(super) async fn sync(shared: &Arc<Shared>, cell: &Arc<PodCell>, probes: &mut Probes) -> Duration {
+/// Looks once and does what is due; gives the time until something else is, where something will be.
+pub(super) async fn sync(shared: &Arc<Shared>, cell: &Arc<PodCell>, probes: &mut Probes) -> Option<Duration> {
     // Before anything is read: whatever changes from here on asks for another look.
     cell.lock().look_wanted = false;
     let pod = cell.pod();
-    let Some(spec) = &pod.spec else { return shared.config.sync_frequency };
+    let Some(spec) = &pod.spec else { return None };
     let view = look(shared, cell).await;
-    let mut next = shared.config.sync_frequency;
-    if let Some(rest) = deadline(shared, cell, &pod) {
-        next = next.min(rest);
-    }
+    let mut next = Due(deadline(shared, cell, &pod));
     let status = tell(shared, cell, false);
     if view.sandboxes.is_empty()
         && let Some(rest) = deadline(shared, cell, &pod)
     {
         // The start time is known only now that it has been told.
-        next = next.min(rest);
+        next.within(rest);
     }
     if is_terminal(status.phase.as_deref()) {
         cell.end(pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30));
-        return Duration::ZERO;
+        return Some(Duration::ZERO);
     }
     let host_network = plan::is_host_network(&pod);
     if !host_network && let Some(problem) = shared.network_problem() {
         shared.recorder.pod_warning(&pod, "NetworkNotReady", format!("network is not ready: {problem}"));
         // The network's readiness wakes every pod.
-        return AFTER_FAILURE;
+        return Some(AFTER_FAILURE);
     }
     if let Some(problem) = shared.runtime_problem() {
         tracing::debug!(problem, "the container engine is not ready");
-        return Duration::from_millis(200);
+        return Some(Duration::from_millis(200));
     }
     let mut context = field_context(shared, &view);
     let mounted = match volumes::mount_all(shared, cell, &pod, &context).await {
@@ -71,10 +69,10 @@ pub(super) async fn sync(shared: &Arc<Shared>, cell: &Arc<PodCell>, probes: &mut
                 state.mount_failures = state.mount_failures.saturating_add(1);
                 state.mount_failures
             };
-            for failure in failures.into_iter().filter(|_| is_told(count)) {
+            for failure in failures {
                 shared.recorder.pod_warning(&pod, "FailedMount", failure);
             }
-            return AFTER_MOUNT_FAILURE;
+            return Some(mount_wait(count));
         }
     };
     let actions = plan::plan(&pod, &view, &cell.lock().probed.clone());
@@ -82,7 +80,7 @@ pub(super) async fn sync(shared: &Arc<Shared>, cell: &Arc<PodCell>, probes: &mut
         let grace = spec.termination_grace_period_seconds.unwrap_or(30);
         announce_new_sandbox(shared, &pod, &actions);
         if !kill::pod(shared, cell, &pod, &view, grace).await {
-            return AFTER_FAILURE;
+            return Some(AFTER_FAILURE);
         }
         look(shared, cell).await;
     } else if actions.create_sandbox {
@@ -101,11 +99,14 @@ pub(super) async fn sync(shared: &Arc<Shared>, cell: &Arc<PodCell>, probes: &mut
         look(shared, cell).await;
     }
     if cell.is_ending() {
-        return Duration::ZERO;
+        return Some(Duration::ZERO);
     }
     let Some(sandbox_id) = ensure_sandbox(shared, cell, &pod, &actions).await else {
         tell(shared, cell, false);
-        return if actions.kill_pod && !actions.create_sandbox { next } else { next.min(Duration::from_secs(1)) };
+        if !actions.kill_pod || actions.create_sandbox {
+            next.within(Duration::from_secs(1));
+        }
+        return next.0;
     };
     let pod_ips = cell.lock().view.addresses().iter().map(ToString::to_string).collect();
     context.pod_ips = if host_network { shared.host_ips().iter().map(ToString::to_string).collect() } else { pod_ips };
@@ -114,12 +115,25 @@ pub(super) async fn sync(shared: &Arc<Shared>, cell: &Arc<PodCell>, probes: &mut
     look(shared, cell).await;
     probes.adjust(shared, cell, &pod);
     tell(shared, cell, false);
-    next
+    if let Some(rest) = shared.tokens.next_renewal(&cell.uid, shared.now()) {
+        next.within(rest);
+    }
+    next.0
 }
 
-/// Whether a failure, the `count`th in a row, makes an event: ever more rarely, in the end once in about two minutes.
-fn is_told(count: u32) -> bool {
-    count.is_power_of_two() || count.is_multiple_of(64)
+/// When something is due next, if ever.
+struct Due(Option<Duration>);
+
+impl Due {
+    /// Something is due after this time.
+    fn within(&mut self, rest: Duration) {
+        self.0 = Some(self.0.map_or(rest, |earlier| earlier.min(rest)));
+    }
+}
+
+/// Wait after the `count`th failure in a row.
+fn mount_wait(count: u32) -> Duration {
+    AFTER_MOUNT_FAILURE.saturating_mul(1 << count.saturating_sub(1).min(16)).min(LONGEST_MOUNT_WAIT)
 }
 
 /// Seconds left of `activeDeadlineSeconds`; ends the pod where none are.
@@ -134,7 +148,7 @@ fn deadline(shared: &Shared, cell: &PodCell, pod: &Pod) -> Option<Duration> {
     if rest.is_zero() && cell.lock().forced.is_none() {
         let message = "Pod was active on the node longer than the specified deadline";
         shared.recorder.pod(pod, "DeadlineExceeded", message);
-        cell.lock().forced = Some(("DeadlineExceeded".into(), message.into()));
+        cell.force(Forced { reason: "DeadlineExceeded".into(), message: message.into(), ..Forced::default() });
     }
     Some(rest)
 }
@@ -144,7 +158,7 @@ fn field_context(shared: &Shared, view: &PodView) -> FieldContext {
         pod_ips: view.addresses().iter().map(ToString::to_string).collect(),
         host_ips: shared.host_ips(),
         cpu_millis: shared.facts.cpu_millis as i64,
-        memory_bytes: shared.facts.memory_bytes.saturating_sub(shared.config.eviction_memory_available_bytes) as i64,
+        memory_bytes: crate::node::status::allocatable(shared).get("memory").map_or(0, |memory| memory.value()),
         ephemeral_bytes: 0,
     }
 }
@@ -193,7 +207,7 @@ async fn start_all(
     pod: &Pod,
     actions: &PodActions,
     around: &Surroundings,
-    next: &mut Duration,
+    next: &mut Due,
 ) {
     let Some(spec) = &pod.spec else { return };
     let ephemeral: Vec<Spec> = spec.ephemeral_containers.iter().flatten().map(ephemeral_as_container).collect();
@@ -220,7 +234,7 @@ async fn start_one(
     pod: &Pod,
     container: &Spec,
     around: &Surroundings,
-    next: &mut Duration,
+    next: &mut Due,
 ) -> bool {
     if cell.is_ending() {
         return false;
@@ -236,7 +250,7 @@ async fn start_one(
         }
         Err(error) if error.reason.is_empty() => false,
         Err(error) => {
-            *next = (*next).min(error.retry_after.unwrap_or(AFTER_FAILURE));
+            next.within(error.retry_after.unwrap_or(AFTER_FAILURE));
             cell.lock().waiting.insert(container.name.clone(), (error.reason.to_owned(), error.message));
             false
         }

@@ -1,6 +1,6 @@
 //! A little API server in memory: enough for one kubelet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -15,10 +15,48 @@ use tokio::sync::mpsc;
 struct State {
     objects: BTreeMap<String, Value>,
     version: u64,
-    watchers: Vec<(String, mpsc::UnboundedSender<Bytes>)>,
+    watchers: BTreeMap<String, Vec<Watcher>>,
+    /// The latest events with their versions, for those who watch from an earlier one.
+    log: VecDeque<(u64, String, Value, Bytes)>,
     down: bool,
+    /// Requests by method and resource.
+    requests: BTreeMap<String, u64>,
     /// Every state that a pod's status had, in short form.
     history: Vec<String>,
+}
+
+/// A resource, what of it, and where the events go.
+struct Watcher {
+    selection: Selection,
+    sender: mpsc::UnboundedSender<Bytes>,
+}
+
+/// A namespace (or all) and the one field selector that there may be.
+#[derive(Clone, Default)]
+struct Selection {
+    resource: String,
+    namespace: String,
+    field: String,
+    value: String,
+}
+
+impl Selection {
+    fn of(path: &Path, query: &str) -> Self {
+        let selector = query.split('&').find_map(|pair| pair.strip_prefix("fieldSelector=")).unwrap_or_default();
+        let (field, value) = selector.split_once("%3D").unwrap_or_default();
+        Self {
+            resource: path.resource.clone(),
+            namespace: path.namespace.clone(),
+            field: format!("/{}", field.replace('.', "/")),
+            value: value.to_owned(),
+        }
+    }
+
+    fn selects(&self, resource: &str, object: &Value) -> bool {
+        self.resource == resource
+            && (self.namespace.is_empty() || object["metadata"]["namespace"] == *self.namespace)
+            && (self.value.is_empty() || object.pointer(&self.field).is_some_and(|found| *found == *self.value))
+    }
 }
 
 /// Clones share the objects.
@@ -84,6 +122,28 @@ impl Api {
 
     pub fn get(&self, resource: &str, key: &str) -> Option<Value> {
         self.0.lock().expect("no panic").objects.get(&format!("{resource}/{key}")).cloned()
+    }
+
+    /// How many watch a resource.
+    pub fn watchers(&self, resource: &str) -> usize {
+        let mut state = self.0.lock().expect("no panic");
+        let watchers = state.watchers.entry(resource.to_owned()).or_default();
+        watchers.retain(|watcher| !watcher.sender.is_closed());
+        watchers.len()
+    }
+
+    /// Requests since the last call, by method and resource.
+    pub fn take_requests(&self) -> BTreeMap<String, u64> {
+        std::mem::take(&mut self.0.lock().expect("no panic").requests)
+    }
+
+    /// Messages of all events of a reason, the oldest first, with how often each was told.
+    pub fn events(&self, reason: &str) -> Vec<(String, u64)> {
+        let state = self.0.lock().expect("no panic");
+        let events = state.objects.iter().filter(|(key, event)| key.starts_with("events/") && event["reason"] == reason);
+        events
+            .map(|(_, event)| (event["message"].as_str().unwrap_or_default().to_owned(), event["count"].as_u64().unwrap_or(1)))
+            .collect()
     }
 
     pub fn history(&self) -> Vec<String> {
@@ -173,20 +233,29 @@ impl Api {
             return reply(201, &self.get(&path.resource, &key).unwrap_or_default());
         }
         if path.name.is_empty() {
+            let selection = Selection::of(&path, query);
+            let mut state = self.0.lock().expect("no panic");
             if query.contains("watch=true") {
                 let (sender, receiver) = mpsc::unbounded_channel();
-                self.0.lock().expect("no panic").watchers.push((path.resource, sender));
+                let version = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
+                let version: u64 = version.and_then(|version| version.parse().ok()).unwrap_or_default();
+                for (_, resource, object, line) in state.log.iter().filter(|(at, ..)| *at > version) {
+                    if selection.selects(resource, object) {
+                        sender.send(line.clone()).expect("open");
+                    }
+                }
+                state.watchers.entry(path.resource).or_default().push(Watcher { selection, sender });
                 let chunks =
                     futures::stream::unfold(receiver, |mut receiver| async move { Some((Ok(receiver.recv().await?), receiver)) });
                 return Response::new(stream_body(chunks));
             }
-            let state = self.0.lock().expect("no panic");
             let prefix = format!("{}/{namespaced}", path.resource);
             let items: Vec<Value> = state
                 .objects
                 .range(prefix.clone()..)
                 .take_while(|(key, _)| key.starts_with(&prefix))
-                .map(|(_, v)| v.clone())
+                .map(|(_, object)| object.clone())
+                .filter(|object| selection.selects(&path.resource, object))
                 .collect();
             return reply(200, &json!({"metadata": {"resourceVersion": state.version.to_string()}, "items": items}));
         }
@@ -212,7 +281,13 @@ impl Api {
 impl State {
     fn tell(&mut self, resource: &str, kind: &str, object: &Value) {
         let line = Bytes::from(format!("{}\n", json!({"type": kind, "object": object})));
-        self.watchers.retain(|(watched, sender)| watched != resource || sender.send(line.clone()).is_ok());
+        // Nobody watches leases and events.
+        let Some(watchers) = self.watchers.get_mut(resource) else { return };
+        watchers.retain(|watcher| !watcher.selection.selects(resource, object) || watcher.sender.send(line.clone()).is_ok());
+        self.log.push_back((self.version, resource.to_owned(), object.clone(), line));
+        if self.log.len() > 1000 {
+            self.log.pop_front();
+        }
     }
 }
 
@@ -224,6 +299,8 @@ impl Transport for Api {
                 return Err(TransportError("connection refused".into()));
             }
             let (head, body) = request.into_parts();
+            let resource = parse(head.uri.path()).resource;
+            *api.0.lock().expect("no panic").requests.entry(format!("{} {resource}", head.method)).or_default() += 1;
             let body = body.collect().await.map_err(|error| TransportError(error.to_string()))?.to_bytes();
             Ok(api.answer(&head.method, head.uri.path(), head.uri.query().unwrap_or_default(), &body))
         })

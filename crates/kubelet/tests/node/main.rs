@@ -1,6 +1,11 @@
 //! A whole kubelet on a simulated machine: simulated containers, files in memory, a little API.
 
 mod api;
+mod idle;
+mod objects;
+mod pressure;
+mod shutdown;
+mod timing;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +20,10 @@ use daruma_world::{Task, Tasks, World};
 use futures::future::{AbortHandle, BoxFuture, abortable};
 use serde_json::json;
 
-struct Machine(&'static str);
+struct Machine {
+    boot_id: &'static str,
+    load: Arc<Mutex<Load>>,
+}
 
 impl Hardware for Machine {
     fn facts(&self) -> Facts {
@@ -23,7 +31,7 @@ impl Hardware for Machine {
             hostname: "w".into(),
             machine_id: "m".into(),
             system_uuid: "s".into(),
-            boot_id: self.0.into(),
+            boot_id: self.boot_id.into(),
             kernel_version: "6.1".into(),
             os_image: "daruma".into(),
             architecture: "amd64".into(),
@@ -33,7 +41,8 @@ impl Hardware for Machine {
         }
     }
     fn load(&self) -> BoxFuture<'static, std::io::Result<Load>> {
-        Box::pin(async { Ok(Load::default()) })
+        let load = *self.load.lock().expect("no panic");
+        Box::pin(async move { Ok(load) })
     }
 }
 
@@ -69,26 +78,58 @@ impl Tasks for Process {
 }
 
 struct Node {
+    name: String,
     world: World,
     api: Api,
     runtime: SimRuntime,
+    load: Arc<Mutex<Load>>,
+}
+
+/// A kubelet that runs.
+struct Running {
+    process: Arc<Process>,
+    kubelet: Kubelet,
+}
+
+impl Running {
+    fn kill(&self) {
+        self.process.kill();
+    }
 }
 
 impl Node {
     fn new(world: &World) -> Self {
-        Self { world: world.clone(), api: Api::default(), runtime: SimRuntime::new(world, 244, 1) }
+        Self::named(world, &Api::default(), "w", 1)
+    }
+
+    /// One of several: `number` makes its pods' addresses.
+    fn named(world: &World, api: &Api, name: &str, number: u8) -> Self {
+        Self {
+            name: name.into(),
+            world: world.clone(),
+            api: api.clone(),
+            runtime: SimRuntime::new(world, 244, number),
+            load: Arc::default(),
+        }
     }
 
     /// Starts a kubelet.
-    fn start(&self, boot_id: &'static str) -> Arc<Process> {
+    fn start(&self, boot_id: &'static str) -> Running {
+        self.start_with(boot_id, |_| ())
+    }
+
+    fn start_with(&self, boot_id: &'static str, change: impl FnOnce(&mut KubeletConfig)) -> Running {
         let process = Arc::new(Process { tasks: self.world.tasks.clone(), handles: Mutex::default() });
         let world = World { tasks: process.clone(), ..self.world.clone() };
         let client = Client::new(&world, Arc::new(self.api.clone()), "kubelet", RateLimit::NONE);
-        let mut config = KubeletConfig::new("w");
+        let mut config = KubeletConfig::new(&self.name);
         config.static_pod_path = Some("/etc/kubernetes/manifests".into());
-        let kubelet = Kubelet::new(world.clone(), client, Arc::new(self.runtime.clone()), Arc::new(Machine(boot_id)), config);
-        world.spawn("kubelet", async move { kubelet.run().await });
-        process
+        change(&mut config);
+        let machine = Arc::new(Machine { boot_id, load: self.load.clone() });
+        let kubelet = Kubelet::new(world.clone(), client, Arc::new(self.runtime.clone()), machine, config);
+        let running = kubelet.clone();
+        world.spawn("kubelet", async move { running.run().await });
+        Running { process, kubelet }
     }
 
     async fn sleep(&self, millis: u64) {
@@ -96,9 +137,30 @@ impl Node {
     }
 
     fn pod(&self, spec: serde_json::Value) {
-        let mut spec = spec;
-        spec["nodeName"] = "w".into();
-        self.api.put("pods", json!({"metadata": {"name": "p", "namespace": "default", "uid": "u"}, "spec": spec}));
+        self.pod_named("p", spec);
+    }
+
+    /// Binds a pod; its UID is `u` with `p`, else its name.
+    fn pod_named(&self, name: &str, mut spec: serde_json::Value) {
+        spec["nodeName"] = self.name.clone().into();
+        let uid = if name == "p" { "u" } else { name };
+        self.api.put("pods", json!({"metadata": {"name": name, "namespace": "default", "uid": uid}, "spec": spec}));
+    }
+
+    /// Phase, reason and message of a pod.
+    fn end_of(&self, name: &str) -> (String, String, String) {
+        let pod = self.api.get("pods", &format!("default/{name}")).unwrap_or_default();
+        let text = |field: &str| pod["status"][field].as_str().unwrap_or_default().to_owned();
+        (text("phase"), text("reason"), text("message"))
+    }
+
+    /// Status and reason of a condition of an object: `True/Reason`.
+    fn condition(&self, resource: &str, key: &str, kind: &str) -> String {
+        let object = self.api.get(resource, key).unwrap_or_default();
+        let list = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let found = list.iter().find(|condition| condition["type"] == kind);
+        let text = |field: &str| found.and_then(|condition| condition[field].as_str()).unwrap_or("-").to_owned();
+        format!("{}/{}", text("status"), text("reason"))
     }
 }
 

@@ -7,7 +7,7 @@ use daruma_api::core::v1::{Pod, PodAffinityTerm, WeightedPodAffinityTerm};
 use daruma_api::meta::ObjectExt;
 use daruma_api::selector::{Operator, Requirement, Selector};
 
-use super::{Cluster, MAX_SCORE, Plugin, Prepared, Refusal};
+use super::{Cluster, MAX_SCORE, Namespaces, Plugin, Prepared, Refusal};
 use crate::node_info::{NodeInfo, PodInfo};
 
 /// Weight of an existing pod's required affinity to the incoming pod (the default of the plugin's arguments).
@@ -23,7 +23,8 @@ type Pairs = BTreeMap<(String, String), i64>;
 struct Term {
     key: String,
     namespaces: Vec<String>,
-    every_namespace: bool,
+    /// Further namespaces, by their labels.
+    namespace_selector: Option<Selector>,
     selector: Selector,
     weight: i64,
 }
@@ -44,17 +45,18 @@ impl Term {
         if namespaces.is_empty() && term.namespace_selector.is_none() {
             namespaces.push(owner.namespace().to_owned());
         }
-        // The empty namespace selector means all; one that asks for labels needs the namespaces' labels,
-        // which the scheduler does not watch, and so selects none but the named ones.
-        let every_namespace = term.namespace_selector.as_ref().is_some_and(|selector| {
-            selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
-                && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
-        });
-        Self { key: term.topology_key.clone(), namespaces, every_namespace, selector, weight }
+        // The empty one means all namespaces.
+        let namespace_selector = term
+            .namespace_selector
+            .as_ref()
+            .map(|selector| Selector::from_label_selector(Some(selector)).unwrap_or_else(|_| Selector::none()));
+        Self { key: term.topology_key.clone(), namespaces, namespace_selector, selector, weight }
     }
 
-    fn matches(&self, pod: &Pod) -> bool {
-        (self.every_namespace || self.namespaces.iter().any(|namespace| namespace == pod.namespace()))
+    fn matches(&self, pod: &Pod, namespaces: &Namespaces) -> bool {
+        let selects = |selector: &Selector| selector.is_everything() || selector.matches(namespaces.get(pod.namespace()));
+        (self.namespaces.iter().any(|namespace| namespace == pod.namespace())
+            || self.namespace_selector.as_ref().is_some_and(selects))
             && self.selector.matches(pod.metadata.labels.as_ref())
     }
 }
@@ -101,6 +103,7 @@ impl Terms {
 
 struct ForPod<'a> {
     pod: &'a PodInfo,
+    namespaces: &'a Namespaces,
     terms: Terms,
     /// Where existing pods do not want this pod.
     repelled: Pairs,
@@ -117,11 +120,22 @@ impl Plugin for InterPodAffinity {
         "InterPodAffinity"
     }
 
+    fn looks_around(&self) -> bool {
+        true
+    }
+
     fn prepare<'a>(&self, pod: &'a PodInfo, cluster: &'a Cluster<'a>) -> Option<Box<dyn Prepared + 'a>> {
         let terms = Terms::of(pod);
-        let mut prepared =
-            ForPod { pod, terms, repelled: Pairs::new(), near: Pairs::new(), far: Pairs::new(), wishes: Pairs::new() };
-        for node in cluster.cache.nodes() {
+        let mut prepared = ForPod {
+            pod,
+            namespaces: cluster.namespaces,
+            terms,
+            repelled: Pairs::new(),
+            near: Pairs::new(),
+            far: Pairs::new(),
+            wishes: Pairs::new(),
+        };
+        for node in cluster.nodes() {
             let concerned = if pod.has_pod_affinity { &node.pods } else { &node.pods_with_affinity };
             for existing in concerned.values() {
                 prepared.count(node, existing);
@@ -146,28 +160,29 @@ impl ForPod<'_> {
     fn count(&mut self, node: &NodeInfo, existing: &PodInfo) {
         if existing.has_pod_affinity {
             let theirs = Terms::of(existing);
-            for term in theirs.anti_affinity.iter().filter(|term| term.matches(&self.pod.pod)) {
+            for term in theirs.anti_affinity.iter().filter(|term| term.matches(&self.pod.pod, self.namespaces)) {
                 add(&mut self.repelled, node, &term.key, 1);
             }
-            for term in theirs.preferred.iter().filter(|term| term.matches(&self.pod.pod)) {
+            for term in theirs.preferred.iter().filter(|term| term.matches(&self.pod.pod, self.namespaces)) {
                 add(&mut self.wishes, node, &term.key, term.weight);
             }
-            for term in theirs.affinity.iter().filter(|term| term.matches(&self.pod.pod)) {
+            for term in theirs.affinity.iter().filter(|term| term.matches(&self.pod.pod, self.namespaces)) {
                 add(&mut self.wishes, node, &term.key, HARD_AFFINITY_WEIGHT);
             }
         }
         if !self.pod.has_pod_affinity {
             return;
         }
-        if !self.terms.affinity.is_empty() && self.terms.affinity.iter().all(|term| term.matches(&existing.pod)) {
+        if !self.terms.affinity.is_empty() && self.terms.affinity.iter().all(|term| term.matches(&existing.pod, self.namespaces))
+        {
             for term in &self.terms.affinity {
                 add(&mut self.near, node, &term.key, 1);
             }
         }
-        for term in self.terms.anti_affinity.iter().filter(|term| term.matches(&existing.pod)) {
+        for term in self.terms.anti_affinity.iter().filter(|term| term.matches(&existing.pod, self.namespaces)) {
             add(&mut self.far, node, &term.key, 1);
         }
-        for term in self.terms.preferred.iter().filter(|term| term.matches(&existing.pod)) {
+        for term in self.terms.preferred.iter().filter(|term| term.matches(&existing.pod, self.namespaces)) {
             add(&mut self.wishes, node, &term.key, term.weight);
         }
     }
@@ -181,7 +196,7 @@ impl Prepared for ForPod<'_> {
         }
         if affinity.iter().any(|term| at(&self.near, node, &term.key) <= 0) {
             // The first pod of a group that wants to be together meets its own terms.
-            let first = self.near.is_empty() && affinity.iter().all(|term| term.matches(&self.pod.pod));
+            let first = self.near.is_empty() && affinity.iter().all(|term| term.matches(&self.pod.pod, self.namespaces));
             if !first {
                 return Err(Refusal::unresolvable("node(s) didn't match pod affinity rules"));
             }

@@ -11,11 +11,14 @@ mod pod_topology_spread;
 mod taint_toleration;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use daruma_api::selector::Selector;
 
 use crate::cache::Cache;
 use crate::node_info::{NodeInfo, PodInfo};
+use crate::nominated::Nominated;
+use crate::preemption::Budget;
 
 /// Highest score of a node in one plugin.
 pub const MAX_SCORE: i64 = 100;
@@ -35,12 +38,32 @@ pub static ALL: &[(&dyn Plugin, i64)] = &[
     (&image_locality::ImageLocality, 1),
 ];
 
+/// Labels of the namespaces, by name.
+pub type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
+
 /// What plugins may look at beyond the pod.
+#[derive(Clone, Copy)]
 pub struct Cluster<'a> {
     /// Nodes and pods.
     pub cache: &'a Cache,
     /// Selector of the services and the owner that the pod belongs to; `None` where there are none.
-    pub default_selector: Option<Selector>,
+    pub default_selector: Option<&'a Selector>,
+    /// Labels of the namespaces.
+    pub namespaces: &'a Namespaces,
+    /// Pods that were promised a place.
+    pub nominated: &'a Nominated,
+    /// Disruption budgets.
+    pub budgets: &'a [Budget],
+    /// One node as it would be if pods came or went; it stands for the cache's own state of this node.
+    pub changed: Option<&'a NodeInfo>,
+}
+
+impl<'a> Cluster<'a> {
+    /// The nodes that exist, in name order.
+    pub fn nodes(self) -> impl Iterator<Item = &'a NodeInfo> {
+        let changed = self.changed;
+        self.cache.nodes().map(move |node| changed.filter(|changed| changed.name() == node.name()).unwrap_or(node))
+    }
 }
 
 /// Why a node was refused.
@@ -67,6 +90,11 @@ impl Refusal {
 pub trait Plugin: Sync {
     /// Its name as Kubernetes spells it.
     fn name(&self) -> &'static str;
+
+    /// Whether it looks at other nodes than the one that it filters, so that it has to look anew where pods come or go.
+    fn looks_around(&self) -> bool {
+        false
+    }
 
     /// Looks at one pod; `None` where the pod does not concern this plugin.
     fn prepare<'a>(&self, pod: &'a PodInfo, cluster: &'a Cluster<'a>) -> Option<Box<dyn Prepared + 'a>>;

@@ -45,6 +45,10 @@ impl Plugin for PodTopologySpread {
         "PodTopologySpread"
     }
 
+    fn looks_around(&self) -> bool {
+        true
+    }
+
     fn prepare<'a>(&self, pod: &'a PodInfo, cluster: &'a Cluster<'a>) -> Option<Box<dyn Prepared + 'a>> {
         let own = pod.spec().topology_spread_constraints.as_deref().unwrap_or_default();
         let (mut hard, mut soft) = (Vec::new(), Vec::new());
@@ -66,7 +70,7 @@ impl Plugin for PodTopologySpread {
 
 /// The constraints of the default configuration, for pods of a service or an owner.
 fn defaults(cluster: &Cluster<'_>) -> Vec<Constraint> {
-    let Some(selector) = &cluster.default_selector else { return Vec::new() };
+    let Some(selector) = cluster.default_selector else { return Vec::new() };
     [(HOSTNAME, 3), (ZONE, 5)]
         .map(|(key, max_skew)| Constraint {
             key: key.into(),
@@ -121,7 +125,7 @@ fn count_hard(constraints: &[Constraint], pod: &PodInfo, cluster: &Cluster<'_>) 
     if constraints.is_empty() {
         return counts;
     }
-    for node in cluster.cache.nodes() {
+    for node in cluster.nodes() {
         if constraints.iter().any(|constraint| node.label(&constraint.key).is_none()) {
             continue;
         }
@@ -205,7 +209,7 @@ impl ForPod<'_> {
         let candidates = nodes.iter().zip(ignored).filter(|(_, ignored)| !**ignored);
         let mut counts: BTreeMap<String, i64> =
             candidates.map(|(node, _)| (node.label(&constraint.key).unwrap_or_default().to_owned(), 0)).collect();
-        for node in self.cluster.cache.nodes() {
+        for node in self.cluster.nodes() {
             if (self.require_all && !has_all(node)) || !included(constraint, self.pod, node) {
                 continue;
             }
