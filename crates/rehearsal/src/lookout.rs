@@ -1,0 +1,108 @@
+//! What the invariants are shown beside the store: a watching client, and the living containers.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use daruma_api::core::v1::{Node, Pod};
+use daruma_api::k8s_openapi::{Metadata, Resource};
+use daruma_api::meta::ObjectExt;
+use daruma_api::metav1::ObjectMeta;
+use daruma_apiserver::storage::keys;
+use daruma_client::{Client, ClientError, ListOptions, WatchEvent};
+use daruma_world::containers::ContainerRuntime;
+use futures::StreamExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::invariants::{Guard, Running, Watched};
+use crate::programs;
+
+/// How often the engines are asked.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Pause after a watch broke off.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Begins to look, as somebody outside of the cluster.
+pub fn start(guard: &Guard, client: &Client, machines: &programs::Running) {
+    let world = client.world();
+    world.spawn("lookout pods", watch::<Pod>(guard.clone(), client.clone(), keys::prefix("", "pods")));
+    world.spawn("lookout nodes", watch::<Node>(guard.clone(), client.clone(), keys::prefix("", "nodes")));
+    world.spawn("lookout containers", look(guard.clone(), client.clone(), machines.clone()));
+}
+
+async fn look(guard: Guard, client: Client, machines: programs::Running) {
+    let world = client.world();
+    loop {
+        let now: Vec<_> = machines.lock().expect("no panic while held").values().cloned().collect();
+        let mut containers = BTreeSet::new();
+        for machine in now {
+            let engine = machine.engine();
+            let living = engine.living();
+            if living.is_empty() {
+                continue;
+            }
+            // An engine whose service is stopped says nothing; what it ran is seen when it is back.
+            let (Ok(sandboxes), Ok(list)) = (engine.list_sandboxes().await, engine.list_containers().await) else { continue };
+            for container in list.into_iter().filter(|container| living.contains(&container.id)) {
+                let Some(sandbox) = sandboxes.iter().find(|sandbox| sandbox.id == container.sandbox_id) else { continue };
+                containers.insert(Running {
+                    namespace: sandbox.config.namespace.clone(),
+                    pod: sandbox.config.name.clone(),
+                    uid: sandbox.config.uid.clone(),
+                    container: container.config.name.clone(),
+                    machine: machine.name().to_owned(),
+                });
+            }
+        }
+        guard.running(world.monotonic(), &containers);
+        world.sleep(PERIOD).await;
+    }
+}
+
+/// Watches all objects of a kind for ever, from where the last watch ended.
+async fn watch<K>(guard: Guard, client: Client, prefix: String)
+where
+    K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    let world = client.world();
+    let mut last: Option<String> = None;
+    loop {
+        match go_on::<K>(&guard, &client, &prefix, &mut last).await {
+            Err(error) if error.is_expired() => last = None,
+            Err(error) => tracing::debug!(%error, prefix, "a watch broke off"),
+            Ok(()) => {}
+        }
+        world.sleep(PAUSE).await;
+    }
+}
+
+async fn go_on<K>(guard: &Guard, client: &Client, prefix: &str, last: &mut Option<String>) -> Result<(), ClientError>
+where
+    K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    let (world, api) = (client.world(), client.all::<K>());
+    let from = match last {
+        Some(version) => version.clone(),
+        None => {
+            let version = api.list(&ListOptions::default()).await?.resource_version;
+            let revision = version.parse().unwrap_or_default();
+            guard.watched(world.monotonic(), &Watched::Listed { prefix: prefix.to_owned(), revision });
+            *last = Some(version.clone());
+            version
+        }
+    };
+    let mut events = std::pin::pin!(api.watch(&ListOptions::default(), &from).await?);
+    while let Some(event) = events.next().await {
+        match event? {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
+                let version = object.metadata().resource_version.clone().unwrap_or_default();
+                let revision = version.parse().unwrap_or_default();
+                *last = Some(version);
+                let key = object.key();
+                guard.watched(world.monotonic(), &Watched::Event { prefix: prefix.to_owned(), key, revision });
+            }
+            WatchEvent::Bookmark(version) => *last = Some(version),
+        }
+    }
+    Ok(())
+}
