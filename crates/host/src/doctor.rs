@@ -6,11 +6,13 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
+use daruma_world::machines::LinkEffect;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::machine::{cgroup, disk};
+use crate::machine::{cgroup, disk, link_faults};
 use crate::netlink::link::{self, End, Place};
 use crate::netlink::{Socket, namespace, nf_tables};
 
@@ -59,8 +61,23 @@ const ALL: &[Check] = &[
     Check { name: "bridge", hint: "modprobe bridge", optional: false, run: bridge },
     Check { name: "veth", hint: "modprobe veth", optional: false, run: veth },
     Check { name: "nf_tables", hint: "modprobe nf_tables", optional: false, run: nf_tables },
+    Check { name: "cut links", hint: FAULT_HINT, optional: true, run: || link_faults::probe::supports(LinkEffect::Cut) },
+    Check { name: "lossy links", hint: FAULT_HINT, optional: true, run: || link_faults::probe::supports(LinkEffect::Loss(1.0)) },
+    Check {
+        name: "narrow links",
+        hint: FAULT_HINT,
+        optional: true,
+        run: || link_faults::probe::supports(LinkEffect::Bandwidth(1 << 20)),
+    },
+    Check {
+        name: "slow links",
+        hint: FAULT_HINT,
+        optional: true,
+        run: || link_faults::probe::supports(LinkEffect::Delay(Duration::from_millis(1))),
+    },
 ];
 
+const FAULT_HINT: &str = "drills that need it play in the virtual world";
 const CGROUP_HINT: &str = "mount cgroup2 with the cpu, memory and pids controllers at /sys/fs/cgroup, or their version 1 \
                            hierarchies; some kernels need cgroup_enable=memory at boot";
 
@@ -94,7 +111,8 @@ fn cgroups() -> Result<(), String> {
     if missing.is_empty() { Ok(()) } else { Err(format!("controllers are missing: {}", missing.join(", "))) }
 }
 
-fn freezer() -> Result<(), String> {
+/// Whether machines can hang.
+pub(crate) fn freezer() -> Result<(), String> {
     let hierarchies = cgroup::hierarchies().map_err(|error| error.to_string())?;
     let frozen = |hierarchy: &cgroup::Hierarchy| hierarchy.is_v2() || hierarchy.controllers.iter().any(|name| name == "freezer");
     if hierarchies.iter().any(frozen) { Ok(()) } else { Err("machines cannot hang: nothing can freeze them".to_owned()) }

@@ -10,6 +10,7 @@ use serde_json::Value;
 /// Level of each crate, the highest first. A crate may depend on crates of lower levels only.
 const LEVELS: &[&[&str]] = &[
     &["daruma", "xtask"],
+    &["daruma-rehearsal"],
     &["daruma-cluster", "daruma-host", "daruma-runtime", "daruma-sim"],
     &[
         "daruma-apiserver",

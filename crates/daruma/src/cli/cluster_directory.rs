@@ -42,6 +42,11 @@ impl ClusterDirectory {
         self.path.join("super-admin.conf")
     }
 
+    /// The kubeconfig of the load balancer.
+    pub fn load_balancer(&self) -> PathBuf {
+        self.path.join("load-balancer.conf")
+    }
+
     /// The shape, where the cluster has been started before.
     pub fn shape(&self) -> Result<Option<Shape>> {
         let path = self.path.join("shape.json");

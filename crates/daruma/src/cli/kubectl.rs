@@ -13,7 +13,7 @@ use super::cluster_directory::ClusterDirectory;
 #[derive(Debug, Args)]
 pub struct Flags {
     #[command(flatten)]
-    which: Which,
+    pub which: Which,
     /// What kubectl is given.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,

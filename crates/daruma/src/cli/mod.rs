@@ -3,11 +3,13 @@
 mod cluster_directory;
 mod doctor;
 mod down;
+mod drill;
 mod image;
 mod kubeconfig;
 mod kubectl;
 mod logs;
 mod node;
+mod sim;
 mod sizes;
 mod status;
 mod up;
@@ -60,6 +62,10 @@ enum Command {
     Image(image::Flags),
     /// Print the log of a component (kube-apiserver, coredns …) or of a node's kubelet.
     Logs(logs::Flags),
+    /// The virtual world: simulated clusters under a clock that can be turned.
+    Sim(sim::Flags),
+    /// Bad days as files: played, timed, checked, reported.
+    Drill(drill::Flags),
     /// Tell what this host lacks and how to get it.
     Doctor(doctor::Flags),
 
@@ -80,6 +86,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode> {
+    if let Command::Status(status::Flags { which, .. })
+    | Command::Node(node::Flags { which, .. })
+    | Command::Kubectl(kubectl::Flags { which, .. }) = &command
+    {
+        drill::mend(which)?;
+    }
     match command {
         Command::Up(flags) => up::run(&flags)?,
         Command::Down(flags) => down::run(&flags)?,
@@ -89,6 +101,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Node(flags) => node::run(&flags)?,
         Command::Image(flags) => image::run(&flags)?,
         Command::Logs(flags) => logs::run(&flags)?,
+        Command::Sim(flags) => return sim::run(&flags),
+        Command::Drill(flags) => return drill::run(&flags),
         Command::Doctor(flags) => return doctor::run(&flags),
         Command::Component(component) => components::run(component)?,
     }

@@ -1,54 +1,65 @@
-//! `daruma node`: power switches and cables.
+//! `daruma node`: power switches, cables, and machines that come and go.
 
-use std::time::Duration;
+mod add;
+mod links;
+mod list;
+mod remove;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use daruma_host::supervisor::{Client, MachineStatus, Request, State};
+use daruma_host::machines::SupervisedMachines;
+use daruma_host::supervisor::State;
+use daruma_world::machines::{MachineError, Machines};
 
 use super::Which;
+pub use list::table;
 
 /// Flags of `daruma node`.
 #[derive(Debug, Args)]
 pub struct Flags {
     #[command(flatten)]
-    which: Which,
+    pub which: Which,
     #[command(subcommand)]
     verb: Verb,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List the machines.
-    List {
-        /// Print JSON.
-        #[arg(short, long, value_parser = ["json"])]
-        output: Option<String>,
-    },
+    /// List the machines and what is broken on purpose.
+    List(list::Flags),
+    /// Make a further worker and wait until its node is Ready.
+    Add(add::Flags),
+    /// Remove a worker: its power is cut, its disk and its Node object are deleted.
+    ///
+    /// Pods are not moved away first; `kubectl drain` does that. What runs there is lost, and controllers
+    /// replace it as after any loss of a node.
+    Remove(remove::Flags),
     /// Pull the plug: nothing that was not synced to disk is kept.
     Off(Machine),
-    /// Switch a machine on.
+    /// Switch a machine on, and wait until its init runs.
     On(Machine),
     /// Pull the plug and switch on again after the boot time.
     Reset(Machine),
     /// Ask the machine to shut down and start again.
+    ///
+    /// Init ends the kubelet, then all other processes, and brings the disk to rest.
     Reboot(Machine),
     /// Ask the machine to shut down and stay off.
+    ///
+    /// Init ends the kubelet, then all other processes, and brings the disk to rest. With
+    /// `--set kubelet.shutdown-grace-period=…` the kubelet ends its pods in order first.
     Shutdown(Machine),
-    /// Freeze the machine; its link goes dark.
+    /// Freeze the machine: nothing in it moves, its link goes dark.
     Hang(Machine),
     /// Let a frozen machine go on.
     Resume(Machine),
-    /// Cut the machine's network cable.
-    Cut {
-        #[command(flatten)]
-        machine: Machine,
-        /// What no longer passes.
-        #[arg(long, value_parser = ["both", "in", "out"], default_value = "both")]
-        direction: String,
-    },
-    /// Mend the machine's network cable.
-    Mend(Machine),
+    /// Cut the machine off the network, or off some of the others.
+    ///
+    /// Packets are dropped at the switch, both ways; the cut outlives a reboot of the machine. Pods share the fate of
+    /// their machine. `daruma node mend` takes it back.
+    Cut(links::Cut),
+    /// Mend a machine's links, or all of them.
+    Mend(links::Mend),
 }
 
 #[derive(Debug, Args)]
@@ -58,73 +69,41 @@ struct Machine {
     machine: String,
 }
 
-/// Works a power switch.
+/// Works a power switch, a cable or the number of machines.
 pub fn run(flags: &Flags) -> Result<()> {
-    let mut client = Client::connect(&flags.which.root, &flags.which.name)?;
-    let name = |machine: &Machine| machine.machine.clone();
-    let request = match &flags.verb {
-        Verb::List { output } => {
-            let status = client.ask(&Request::List)?;
-            if output.is_some() {
-                println!("{}", serde_json::to_string_pretty(&status)?);
-            } else {
-                print!("{}", table(&status.machines));
-            }
-            return Ok(());
-        }
-        Verb::Off(machine) => Request::Off { machine: name(machine) },
-        Verb::On(machine) => Request::On { machine: name(machine) },
-        Verb::Reset(machine) => Request::Reset { machine: name(machine) },
-        Verb::Reboot(machine) => Request::Reboot { machine: name(machine) },
-        Verb::Shutdown(machine) => Request::Shutdown { machine: name(machine) },
-        Verb::Hang(machine) => Request::Hang { machine: name(machine) },
-        Verb::Resume(machine) => Request::Resume { machine: name(machine) },
-        Verb::Cut { machine, direction } => {
-            let direction = serde_json::from_value(direction.as_str().into())?;
-            Request::Cut { machine: name(machine), direction }
-        }
-        Verb::Mend(machine) => Request::Mend { machine: name(machine) },
-    };
-    let status = client.ask(&request)?;
-    let wanted = match &flags.verb {
-        Verb::Shutdown(machine) => Some((name(machine), State::Off)),
-        Verb::On(machine) => Some((name(machine), State::Running)),
-        _ => None,
-    };
-    if let Some((machine, state)) = wanted {
-        client.wait_for(&machine, state, Duration::from_secs(120))?;
+    let machines = SupervisedMachines::connect(&flags.which.root, &flags.which.name)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(perform(flags, &machines))
+}
+
+async fn perform(flags: &Flags, machines: &SupervisedMachines) -> Result<()> {
+    match &flags.verb {
+        Verb::List(list) => return list::run(list, machines).await,
+        Verb::Add(add) => return add::run(&flags.which, add, machines).await,
+        Verb::Remove(remove) => return remove::run(&flags.which, remove, machines).await,
+        Verb::Cut(cut) => return links::cut(cut, machines).await,
+        Verb::Mend(mend) => return links::mend(mend, machines).await,
+        _ => {}
     }
-    let machine = match &flags.verb {
-        Verb::Off(machine)
-        | Verb::On(machine)
-        | Verb::Reset(machine)
-        | Verb::Reboot(machine)
-        | Verb::Shutdown(machine)
-        | Verb::Hang(machine)
-        | Verb::Resume(machine)
-        | Verb::Mend(machine)
-        | Verb::Cut { machine, .. } => name(machine),
-        Verb::List { .. } => return Ok(()),
-    };
-    let now = client.status().map(|now| now.machine(&machine).map(|found| found.state)).ok().flatten();
-    let state = now.or_else(|| status.machine(&machine).map(|found| found.state));
-    println!("{machine} is {}", state.map_or_else(|| "gone".to_owned(), |state| state.to_string()));
+    let name = work(&flags.verb, machines).await?;
+    let state = machines.status().await?.machine(name).map(|machine| machine.state);
+    println!("{name} is {}", state.unwrap_or(State::Off));
     Ok(())
 }
 
-/// Machines as a table.
-pub fn table(machines: &[MachineStatus]) -> String {
-    let mut text = format!("{:<16}{:<12}{:<16}{:<9}{}\n", "NAME", "STATE", "ADDRESS", "PID", "BOOT ID");
-    for machine in machines {
-        let cut = machine.cut.map(|_| " (link cut)").unwrap_or_default();
-        text += &format!(
-            "{:<16}{:<12}{:<16}{:<9}{}{cut}\n",
-            machine.name,
-            machine.state.to_string(),
-            machine.address.to_string(),
-            machine.pid.map_or_else(|| "<none>".to_owned(), |pid| pid.to_string()),
-            machine.boot_id.as_deref().unwrap_or("<none>"),
-        );
-    }
-    text
+/// Works a power switch; gives whose.
+async fn work<'a>(verb: &'a Verb, machines: &SupervisedMachines) -> Result<&'a str, MachineError> {
+    let (name, done) = match verb {
+        Verb::Off(Machine { machine }) => (machine, machines.power_off(machine, false)),
+        Verb::On(Machine { machine }) => (machine, machines.power_on(machine)),
+        Verb::Reset(Machine { machine }) => (machine, machines.reset(machine)),
+        Verb::Reboot(Machine { machine }) => (machine, machines.reboot(machine)),
+        Verb::Shutdown(Machine { machine }) => (machine, machines.shutdown(machine)),
+        Verb::Hang(Machine { machine }) => (machine, machines.hang(machine)),
+        Verb::Resume(Machine { machine }) => (machine, machines.resume(machine)),
+        Verb::List(_) | Verb::Add(_) | Verb::Remove(_) | Verb::Cut(_) | Verb::Mend(_) => {
+            unreachable!("these are carried out by their own files")
+        }
+    };
+    done.await.map(|()| name.as_str())
 }

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug, Args)]
 pub struct Flags {
     #[command(flatten)]
-    which: Which,
+    pub which: Which,
     /// Print JSON.
     #[arg(short, long, value_parser = ["json"])]
     output: Option<String>,

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use daruma_cluster::kubeconfig;
+use daruma_cluster::{kubeconfig, load_balancer};
 use daruma_cluster::pki::Pki;
 use daruma_cluster::shape::{Role, Shape};
 use daruma_host::doctor;
 use daruma_host::machine::subnet::Subnet;
+use daruma_host::machine::switch::BRIDGE;
 use daruma_host::supervisor::{self, Client, Program, SupervisorConfig, SupervisorError};
 use daruma_world::World;
 
@@ -104,6 +105,7 @@ async fn up(flags: &Flags) -> Result<()> {
         root: root.clone(),
         machines: up_machines::specs(&world, &shape, &pki, subnet, &images)?,
         subnet,
+        beside: vec![load_balancer::command(&shape, &directory.load_balancer(), Some(BRIDGE))],
     };
     let progress = up_wait::Progress::new(flags.output == Output::Text);
     progress.say(&format!("starting {} machines", shape.machines.len()));
@@ -190,6 +192,9 @@ fn write_kubeconfigs(world: &World, directory: &ClusterDirectory, shape: &Shape,
         if !directory.path().join(file).exists() {
             directory.write(file, &kubeconfig::with_certificate(&shape.name, &url, &pki.ca.certificate, user, &pair))?;
         }
+    }
+    if !directory.load_balancer().exists() {
+        directory.write("load-balancer.conf", &load_balancer::kubeconfig(world, shape, pki)?)?;
     }
     Ok(())
 }

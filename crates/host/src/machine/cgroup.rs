@@ -8,8 +8,12 @@ use std::time::{Duration, Instant};
 
 use super::{Doing, MachineError, MachineSpec};
 
-/// Most processes and threads of one machine, as Linux' default `pid_max`.
-pub const PIDS_MAX: u32 = 32_768;
+/// Most processes and threads of a machine of any size, as Linux' default `pid_max`.
+pub const PIDS_MAX: u64 = 32_768;
+/// A machine so small that less would come out can still start so many.
+const PIDS_LEAST: u64 = 1024;
+/// Kernel stack of a thread (`THREAD_SIZE`).
+const STACK_BYTES: u64 = 16 << 10;
 const CPU_PERIOD_US: u64 = 100_000;
 
 /// One mounted hierarchy.
@@ -106,7 +110,7 @@ impl MachineCgroup {
                 limited.1 = true;
             }
             if hierarchy.has("pids") || hierarchy.is_v2() && group.join("pids.max").exists() {
-                set("pids.max", &PIDS_MAX.to_string())?;
+                set("pids.max", &pids_max(spec.memory_bytes).to_string())?;
             }
             if hierarchy.has("memory") {
                 set("memory.limit_in_bytes", &memory)?;
@@ -126,6 +130,13 @@ impl MachineCgroup {
         }
         let missing = if limited.0 { "cpu" } else { "memory" };
         Err(io::Error::other(format!("the {missing} controller is not available"))).doing(|| "limiting the machine".to_owned())
+    }
+
+    /// The group of a hierarchy in which containers are listed too: one of a controller, where there is one.
+    pub(crate) fn any(&self) -> &Path {
+        let of = |name: &str| self.groups.iter().find(|(hierarchy, _)| hierarchy.has(name));
+        let found = of("pids").or_else(|| of("memory")).or_else(|| self.groups.iter().find(|(hierarchy, _)| hierarchy.is_v2()));
+        found.map_or(Path::new("/nonexistent"), |(_, group)| group)
     }
 
     /// Moves a process into the machine.
@@ -156,6 +167,21 @@ impl MachineCgroup {
         }
         Ok(())
     }
+}
+
+/// The group of a machine as [`MachineCgroup::any`] gives it; `None` while the machine is off.
+pub(crate) fn of_machine(directory: &str, machine: &str) -> io::Result<Option<PathBuf>> {
+    let hierarchies = hierarchies()?;
+    let of = |name: &str| hierarchies.iter().find(|hierarchy| hierarchy.has(name));
+    let found = of("pids").or_else(|| of("memory")).or_else(|| hierarchies.iter().find(|hierarchy| hierarchy.is_v2()));
+    let groups = found.into_iter().flat_map(bases).map(|base| base.join(directory).join(machine));
+    Ok(groups.into_iter().find(|group| group.exists()))
+}
+
+/// Most processes and threads of a machine: as a kernel that boots with this memory sets `threads-max`, stacks may
+/// take an eighth of it (linux kernel/fork.c `set_max_threads`).
+pub fn pids_max(memory_bytes: u64) -> u64 {
+    (memory_bytes / (8 * STACK_BYTES)).clamp(PIDS_LEAST, PIDS_MAX)
 }
 
 /// Ends and removes whatever is left of a cluster, of which no supervisor runs any more.
@@ -361,6 +387,11 @@ mod tests {
         let unified = parse("30 29 0:29 /docker/x /sys/fs/cgroup rw - cgroup2 cgroup rw,nsdelegate\n", "0::/docker/x/y\n");
         assert_eq!(unified[0].own, Path::new("y"));
         assert!(unified[0].is_v2());
+    }
+
+    #[test]
+    fn a_larger_machine_may_run_more() {
+        assert_eq!([64 << 20, 1 << 30, 64 << 30].map(pids_max), [1024, 8192, 32_768]);
     }
 
     #[test]

@@ -5,10 +5,14 @@
 //!
 //! Invariant: a machine knows nothing of the command that it runs.
 
+pub mod ballast;
 pub mod cgroup;
+pub mod containers;
 pub mod disk;
 mod error;
 mod init;
+pub mod link_faults;
+pub(crate) mod orders;
 pub mod power;
 mod spec;
 pub mod subnet;

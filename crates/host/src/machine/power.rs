@@ -6,9 +6,11 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use daruma_world::machines::PressureId;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -18,11 +20,14 @@ use nix::unistd::{Pid, pipe2};
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::MachineCgroup;
+use super::orders::{self, Done, Order, Received, What};
 use super::switch::Switch;
 use super::{Doing, MachineError, MachineSpec, disk};
 
 /// The mode of the binary that becomes a machine's PID 1.
 pub const INIT_MODE: &str = "machine-init";
+/// What PID 1 does not answer within this time is not waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What init is told when it starts.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,6 +40,8 @@ pub(crate) struct Boot {
     pub disk: PathBuf,
     /// An empty host directory to build the root on.
     pub stage: PathBuf,
+    /// Pressures whose files stay on the disk; those of others are removed.
+    pub pressures: Vec<PressureId>,
 }
 
 /// A machine that is on.
@@ -44,8 +51,10 @@ pub struct Running {
     pub pid: i32,
     /// The boot id.
     pub boot_id: String,
-    /// Init's report: one line when it has booted or why it could not.
-    pub report: File,
+    /// The line to PID 1. The first thing to hear is its report: one line when it has booted or why it could not.
+    pub line: UnixStream,
+    received: Received,
+    orders: u64,
     cgroup: MachineCgroup,
     disk_number: u64,
     frozen: bool,
@@ -82,19 +91,34 @@ pub enum End {
     Crash(i32),
 }
 
-/// Switches a machine on. Its disk must have been made.
+/// Switches a machine on. Its disk must have been made. Files of `pressures` stay on it.
 ///
 /// Must be called in a single-threaded process. The machine dies with the calling thread.
-pub fn on(spec: &MachineSpec, place: &Place, switch: &mut Switch, log: &File) -> Result<Running, MachineError> {
+pub fn on(
+    spec: &MachineSpec,
+    place: &Place,
+    pressures: Vec<PressureId>,
+    switch: &mut Switch,
+    log: &File,
+) -> Result<Running, MachineError> {
     fs::create_dir_all(place.stage()).doing(|| format!("making {}", place.stage().display()))?;
     let attached = disk::attach(&place.image())?;
     let cgroup = MachineCgroup::create(&place.cgroup, spec)?;
     let boot_id = new_uuid().doing(|| "drawing a boot id".to_owned())?;
-    let boot = Boot { spec: spec.clone(), boot_id: boot_id.clone(), disk: attached.device.clone(), stage: place.stage() };
+    let boot = Boot {
+        spec: spec.clone(),
+        boot_id: boot_id.clone(),
+        disk: attached.device.clone(),
+        stage: place.stage(),
+        pressures,
+    };
     let disk_number = attached.number;
     let started = start(&boot, &cgroup, switch, log, attached.fd);
     match started {
-        Ok((pid, report)) => Ok(Running { pid, boot_id, report, cgroup, disk_number, frozen: false }),
+        Ok((pid, line)) => {
+            let received = Received::default();
+            Ok(Running { pid, boot_id, line, received, orders: 0, cgroup, disk_number, frozen: false })
+        }
         Err(error) => {
             // The first error is the one to report.
             let _ = switch.unplug(&spec.name);
@@ -110,16 +134,18 @@ fn start(
     switch: &mut Switch,
     log: &File,
     disk: OwnedFd,
-) -> Result<(i32, File), MachineError> {
+) -> Result<(i32, UnixStream), MachineError> {
     let told = tell(boot).doing(|| "writing the machine's description".to_owned())?;
     let (go_read, go_write) = pipe2(OFlag::O_CLOEXEC).doing(|| "making a pipe".to_owned())?;
-    let (report_read, report_write) = pipe2(OFlag::O_CLOEXEC).doing(|| "making a pipe".to_owned())?;
+    let (line, line_of_init) = UnixStream::pair().doing(|| "making a line to the machine".to_owned())?;
+    let limits = line.set_read_timeout(Some(PATIENCE)).and_then(|()| line.set_write_timeout(Some(PATIENCE)));
+    limits.doing(|| "making a line to the machine".to_owned())?;
     let child = Child {
         go: go_read.as_raw_fd(),
         go_write: go_write.as_raw_fd(),
         log: log.as_raw_fd(),
-        kept: [told.as_raw_fd(), report_write.as_raw_fd(), disk.as_raw_fd()],
-        arguments: arguments(&[told.as_raw_fd(), report_write.as_raw_fd(), disk.as_raw_fd()]),
+        kept: [told.as_raw_fd(), line_of_init.as_raw_fd(), disk.as_raw_fd()],
+        arguments: arguments(&[told.as_raw_fd(), line_of_init.as_raw_fd(), disk.as_raw_fd()]),
     };
     let pid = child.clone_machine().doing(|| "cloning the machine's first process".to_owned())?;
     let ready = cgroup
@@ -131,7 +157,7 @@ fn start(
         let _ = wait_for(pid, Duration::from_secs(5));
         return Err(error);
     }
-    Ok((pid, File::from(report_read)))
+    Ok((pid, line))
 }
 
 fn tell(boot: &Boot) -> io::Result<OwnedFd> {
@@ -240,6 +266,46 @@ impl Running {
         self.cgroup.freeze(frozen)?;
         self.frozen = frozen;
         Ok(())
+    }
+
+    /// The next line of init's report, when a piece of it can be read; empty when PID 1 has gone.
+    pub(crate) fn hear(&mut self) -> String {
+        if self.received.read(&self.line).is_err() {
+            return String::new();
+        }
+        self.received.line().unwrap_or_default()
+    }
+
+    /// Gives an order to PID 1 and waits for its answer: why it was not carried out, if it was not.
+    pub(crate) fn order(&mut self, what: What) -> Result<Option<String>, MachineError> {
+        self.leave_order(what)?;
+        let pid = self.pid;
+        let step = || format!("talking to process {pid}");
+        let end = Instant::now() + PATIENCE;
+        loop {
+            while let Some(done) = self.received.document::<Done>() {
+                // Answers to orders that nobody waited for come first.
+                if done.number == self.orders {
+                    return Ok(done.problem);
+                }
+            }
+            if Instant::now() > end {
+                return Err(io::Error::from(io::ErrorKind::TimedOut)).doing(step);
+            }
+            self.received.read(&self.line).doing(step)?;
+        }
+    }
+
+    /// The same without waiting: a machine that holds still does it when it goes on.
+    pub(crate) fn leave_order(&mut self, what: What) -> Result<(), MachineError> {
+        self.orders += 1;
+        let sent = orders::send(&self.line, &Order { number: self.orders, what });
+        sent.doing(|| format!("talking to process {}", self.pid))
+    }
+
+    /// The machine's control group of a hierarchy that lists processes.
+    pub(crate) fn group(&self) -> &Path {
+        self.cgroup.any()
     }
 
     /// Presses the button that asks the machine to end gracefully.

@@ -38,6 +38,10 @@ pub struct MachineSpec {
     pub system_uuid: String,
     /// What PID 1 runs and restarts: program and arguments, as seen inside the machine.
     pub command: Vec<String>,
+    /// What the command is called when it is stopped, started or signalled, e.g. `kubelet`.
+    pub service: String,
+    /// How long PID 1 waits before it starts a command again that has ended.
+    pub restart_delay: Duration,
     /// Environment of the command, beside `PATH` and `HOME`.
     pub env: BTreeMap<String, String>,
     /// File inside the machine that receives the command's output.
@@ -157,6 +161,8 @@ pub(super) mod tests {
             machine_id: "0".repeat(32),
             system_uuid: String::new(),
             command: vec!["/usr/local/bin/daruma".to_owned()],
+            service: "kubelet".to_owned(),
+            restart_delay: Duration::from_secs(10),
             env: BTreeMap::new(),
             log_file: PathBuf::from("/var/log/kubelet.log"),
             seed_files: vec![SeedFile {

@@ -8,32 +8,20 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use daruma_world::links::{MacAddress, Prefix};
-use serde::{Deserialize, Serialize};
+use daruma_world::machines::LinkFault;
 
+use super::link_faults::delay::Delayer;
 use super::subnet::Subnet;
-use super::{CARD, Doing, MachineError};
+use super::{CARD, Doing, MachineError, link_faults};
 use crate::netlink::link::{self, End, Place};
 use crate::netlink::namespace::{self, set_kernel_parameter};
-use crate::netlink::nf_tables::{BaseChain, Family, Transaction};
 use crate::netlink::{Socket, address};
 
-const BRIDGE: &str = "br0";
+/// The link inside the switch that all machines are behind.
+pub const BRIDGE: &str = "br0";
 const UPLINK: &str = "uplink";
-/// Hooks of the family netdev (linux/netfilter.h).
-const NF_NETDEV_INGRESS: u32 = 0;
-const NF_NETDEV_EGRESS: u32 = 1;
-
-/// Which way packets are dropped at a machine's port, as the machine sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Direction {
-    /// The cable is out: nothing passes either way, and the machine's card sees no carrier.
-    Both,
-    /// Nothing reaches the machine.
-    In,
-    /// Nothing leaves the machine.
-    Out,
-}
+/// Queues of packets that are held back. A change of faults uses the other half, because a queue has one owner.
+const FIRST_QUEUES: [u16; 2] = [0, 0x4000];
 
 /// A running switch.
 #[derive(Debug)]
@@ -42,6 +30,9 @@ pub struct Switch {
     inside: Socket,
     uplink: String,
     subnet: Subnet,
+    faults: Vec<LinkFault>,
+    delayer: Option<Delayer>,
+    generation: usize,
 }
 
 /// The switch-side name of a machine's port.
@@ -60,7 +51,15 @@ impl Switch {
     pub fn create(uplink: &str, subnet: Subnet) -> Result<Self, MachineError> {
         let furnished = namespace::visit_new(Self::furnish);
         let (namespace, inside) = furnished.doing(|| "making the bridge of the switch".to_owned())?;
-        let mut switch = Self { namespace, inside, uplink: uplink.to_owned(), subnet };
+        let mut switch = Self {
+            namespace,
+            inside,
+            uplink: uplink.to_owned(),
+            subnet,
+            faults: Vec::new(),
+            delayer: None,
+            generation: 0,
+        };
         let connected = switch.connect_host().doing(|| format!("connecting the host by {uplink}"));
         if connected.is_err() {
             // The first error is the one to report.
@@ -117,35 +116,43 @@ impl Switch {
         link::set_up(&mut self.inside, &port_name(machine), up).doing(step)
     }
 
-    /// Drops what passes a machine's port one way. `Both` is the port's own switch: see [`Self::set_port`].
-    pub fn drop_one_way(&mut self, machine: &str, direction: Direction) -> Result<(), MachineError> {
-        self.mend_one_way(machine)?;
-        let port = port_name(machine);
-        let hook = match direction {
-            Direction::Both => return Ok(()),
-            // What the machine sends comes into its port; what it gets goes out there.
-            Direction::Out => NF_NETDEV_INGRESS,
-            Direction::In => NF_NETDEV_EGRESS,
-        };
-        // The port has a table to itself, of the same name.
-        let mut changes = Transaction::new(Family::Netdev, &port);
-        changes.add_table();
-        // A chain without rules whose policy is to drop: all that one-way silence needs.
-        let base = BaseChain { hook, priority: 0, link: Some(&port), accept: false, kind: "filter" };
-        changes.add_chain("silence", Some(base));
-        self.change_rules(changes).doing(|| format!("dropping packets at {port} (needs nf_tables with netdev hooks)"))
+    /// The faults in force.
+    pub fn link_faults(&self) -> &[LinkFault] {
+        &self.faults
     }
 
-    /// Undoes [`Self::drop_one_way`].
-    pub fn mend_one_way(&mut self, machine: &str) -> Result<(), MachineError> {
-        let port = port_name(machine);
-        let mut changes = Transaction::new(Family::Netdev, &port);
-        changes.delete_table();
-        match self.change_rules(changes) {
-            // A kernel without nf_tables cannot have dropped anything.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EPROTONOSUPPORT | libc::EOPNOTSUPP | libc::EINVAL)) => Ok(()),
-            other => other.doing(|| format!("removing the rules at {port}")),
+    /// Replaces all faults of the links, or changes nothing. They outlive machines: a cable stays out over a reboot.
+    pub fn set_link_faults(&mut self, faults: Vec<LinkFault>) -> Result<(), MachineError> {
+        if faults.is_empty() && self.faults.is_empty() {
+            // A kernel that cannot break links need not mend them.
+            return Ok(());
         }
+        let plan = link_faults::plan(&faults, port_name);
+        let generation = self.generation + 1;
+        let first_queue = FIRST_QUEUES[generation % FIRST_QUEUES.len()];
+        let delayer = if plan.delays.is_empty() {
+            None
+        } else {
+            let started = Delayer::start(&self.namespace, first_queue, &plan.delays);
+            Some(started.doing(|| "holding packets back".to_owned())?)
+        };
+        let done = namespace::visit(&self.namespace, || link_faults::commit(&plan, first_queue, &mut Socket::netfilter()?));
+        done.doing(|| "changing the rules of the switch".to_owned())?;
+        (self.faults, self.delayer, self.generation) = (faults, delayer, generation);
+        Ok(())
+    }
+
+    /// Starts what has ended and should not have.
+    pub fn tend(&mut self) -> Result<(), MachineError> {
+        if self.delayer.as_mut().is_some_and(Delayer::has_ended) {
+            return self.set_link_faults(self.faults.clone());
+        }
+        Ok(())
+    }
+
+    /// Runs `work` on this very thread inside the switch's network.
+    pub(crate) fn visit<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        namespace::visit(&self.namespace, work)
     }
 
     /// The switch's namespace as a path that other processes can open while this one lives.
@@ -157,10 +164,6 @@ impl Switch {
     pub fn remove(mut self) -> Result<(), MachineError> {
         link::delete(&mut self.inside, UPLINK).doing(|| "removing the uplink".to_owned())?;
         clean(&self.uplink, self.subnet)
-    }
-
-    fn change_rules(&self, changes: Transaction<'_>) -> io::Result<()> {
-        namespace::visit(&self.namespace, || changes.commit(&mut Socket::netfilter()?))
     }
 }
 

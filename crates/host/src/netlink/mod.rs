@@ -11,6 +11,7 @@ pub(crate) mod link;
 mod message;
 pub mod namespace;
 pub(crate) mod nf_tables;
+pub(crate) mod queue;
 pub(crate) mod route;
 mod socket;
 

@@ -21,23 +21,21 @@ const GET_GENERATION: u8 = 16;
 pub(crate) enum Family {
     /// IPv4 packets of the whole namespace (`NFPROTO_IPV4`).
     Ipv4 = 2,
-    /// All packets of one link (`NFPROTO_NETDEV`).
-    Netdev = 5,
+    /// All frames that the namespace's bridges pass (`NFPROTO_BRIDGE`).
+    Bridge = 7,
 }
 
 /// What makes a chain one that the kernel itself calls.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct BaseChain<'a> {
+pub(crate) struct BaseChain {
     /// Number of the hook in its family.
     pub(crate) hook: u32,
     /// Lower ones are called first.
     pub(crate) priority: i32,
-    /// The link of a netdev chain.
-    pub(crate) link: Option<&'a str>,
     /// What becomes of packets that no rule decides on: accepted or dropped.
     pub(crate) accept: bool,
     /// `filter` or `nat`.
-    pub(crate) kind: &'a str,
+    pub(crate) kind: &'static str,
 }
 
 /// Changes of one table.
@@ -52,6 +50,11 @@ impl<'a> Transaction<'a> {
     /// A transaction that changes nothing.
     pub(crate) fn new(family: Family, table: &'a str) -> Self {
         Self { family, table, messages: Messages::one(BATCH_BEGIN, 0, &BATCH_HEADER, |_| {}) }
+    }
+
+    /// Goes on with the table of the same name of another family.
+    pub(crate) fn turn_to(&mut self, family: Family) {
+        self.family = family;
     }
 
     /// Adds a change: a message of nf_tables, whose first attribute is always the table's name.
@@ -75,16 +78,13 @@ impl<'a> Transaction<'a> {
     }
 
     /// Makes a chain.
-    pub(crate) fn add_chain(&mut self, name: &str, base: Option<BaseChain<'_>>) {
+    pub(crate) fn add_chain(&mut self, name: &str, base: Option<BaseChain>) {
         self.add(NEW_CHAIN, flags::CREATE, |message| {
             message.string(3, name);
             let Some(base) = base else { return };
             message.nested(4, |hook| {
                 hook.be32(1, base.hook);
                 hook.be32(2, base.priority as u32);
-                if let Some(link) = base.link {
-                    hook.string(3, link);
-                }
             });
             // NF_ACCEPT, NF_DROP.
             message.be32(5, u32::from(base.accept));

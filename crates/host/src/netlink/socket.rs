@@ -31,7 +31,7 @@ impl Socket {
         Self::open(SockProtocol::NetlinkRoute)
     }
 
-    /// For nf_tables and connection tracking.
+    /// For nf_tables, connection tracking and packet queues.
     pub(crate) fn netfilter() -> io::Result<Self> {
         Self::open(SockProtocol::NetlinkNetFilter)
     }
@@ -100,6 +100,12 @@ impl Socket {
                 other => return Ok(other?),
             }
         }
+    }
+}
+
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> Self {
+        socket.descriptor
     }
 }
 

@@ -216,9 +216,9 @@ pub(super) fn verdict(messages: &mut Messages, verdict: &Verdict) {
     });
 }
 
-fn base_chain(base: Base) -> BaseChain<'static> {
+fn base_chain(base: Base) -> BaseChain {
     let kind = if base.kind == ChainKind::Nat { "nat" } else { "filter" };
-    BaseChain { hook: hook_number(base.hook), priority: base.priority, link: None, accept: true, kind }
+    BaseChain { hook: hook_number(base.hook), priority: base.priority, accept: true, kind }
 }
 
 /// Types as the `nft` program numbers them, so that it can list what we made.

@@ -8,7 +8,7 @@ use crate::netlink::Messages;
 
 const VERDICT_REGISTER: u32 = 0;
 /// The first register of 16 bytes, which is also the first of four of 4 bytes.
-const REGISTER: u32 = 1;
+pub(crate) const REGISTER: u32 = 1;
 /// Number of the register of 4 bytes behind the first.
 const SECOND_SMALL_REGISTER: u32 = 9;
 
@@ -17,12 +17,15 @@ const TRANSPORT_HEADER: u32 = 2;
 const SOURCE_OFFSET: u32 = 12;
 const DESTINATION_OFFSET: u32 = 16;
 
-const META_MARK: u32 = 3;
-const META_INPUT_NAME: u32 = 6;
-const META_OUTPUT_NAME: u32 = 7;
+/// The mark of a packet.
+pub(crate) const META_MARK: u32 = 3;
+/// Name of the link that a packet came in by.
+pub(crate) const META_INPUT_NAME: u32 = 6;
+/// Name of the link that a packet goes out by.
+pub(crate) const META_OUTPUT_NAME: u32 = 7;
 const META_PROTOCOL: u32 = 16;
 
-const EQUAL: u32 = 0;
+pub(crate) const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
 const CONNTRACK_STATE: u32 = 0;
 const CONNTRACK_STATUS: u32 = 2;
@@ -117,7 +120,8 @@ pub(super) fn write(messages: &mut Messages, rule: &Rule, anonymous: &[u32]) {
     }
 }
 
-fn expression(messages: &mut Messages, name: &str, content: impl FnOnce(&mut Messages)) {
+/// One expression and its attributes.
+pub(crate) fn expression(messages: &mut Messages, name: &str, content: impl FnOnce(&mut Messages)) {
     messages.nested(LIST_ELEMENT, |messages| {
         messages.string(1, name);
         messages.nested(2, content);
@@ -133,14 +137,16 @@ fn payload(messages: &mut Messages, register: u32, base: u32, offset: u32, lengt
     });
 }
 
-fn meta(messages: &mut Messages, key: u32, register: u32) {
+/// Loads what the kernel knows beside a packet.
+pub(crate) fn meta(messages: &mut Messages, key: u32, register: u32) {
     expression(messages, "meta", |messages| {
         messages.be32(1, register);
         messages.be32(2, key);
     });
 }
 
-fn compare(messages: &mut Messages, operation: u32, value: &[u8]) {
+/// Goes on where the first register compares so to `value`, byte by byte.
+pub(crate) fn compare(messages: &mut Messages, operation: u32, value: &[u8]) {
     expression(messages, "cmp", |messages| {
         messages.be32(1, REGISTER);
         messages.be32(2, operation);
@@ -158,14 +164,16 @@ fn bitwise(messages: &mut Messages, mask: [u8; 4], xor: [u8; 4]) {
     });
 }
 
-fn immediate(messages: &mut Messages, register: u32, value: &[u8]) {
+/// Loads a value.
+pub(crate) fn immediate(messages: &mut Messages, register: u32, value: &[u8]) {
     expression(messages, "immediate", |messages| {
         messages.be32(1, register);
         messages.nested(2, |messages| messages.attribute(DATA_VALUE, value));
     });
 }
 
-fn decide(messages: &mut Messages, of: &Verdict) {
+/// Ends with a verdict.
+pub(crate) fn decide(messages: &mut Messages, of: &Verdict) {
     expression(messages, "immediate", |messages| {
         messages.be32(1, VERDICT_REGISTER);
         messages.nested(2, |messages| verdict(messages, of));
@@ -233,7 +241,8 @@ fn load(messages: &mut Messages, fields: &[Field]) {
     }
 }
 
-fn random(messages: &mut Messages, among: usize) {
+/// Loads a random number below `among`, in host order.
+pub(crate) fn random(messages: &mut Messages, among: usize) {
     expression(messages, "numgen", |messages| {
         messages.be32(1, REGISTER);
         messages.be32(2, among as u32);

@@ -4,7 +4,7 @@
 
 mod batch;
 mod connections;
-mod expressions;
+pub(crate) mod expressions;
 
 use std::io;
 use std::path::PathBuf;

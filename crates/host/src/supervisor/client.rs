@@ -6,8 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use daruma_world::machines::{MachineError as Refusal, Pressure, PressureId};
+
 use super::protocol::{ClusterStatus, MachineStatus, Reply, Request, State};
-use super::{Files, SupervisorError};
+use super::{Files, SupervisorError, unknown};
 
 /// A connection to a cluster's supervisor. Its calls block.
 #[derive(Debug)]
@@ -34,8 +36,28 @@ impl Client {
     /// Sends one request and waits for its reply.
     ///
     /// # Errors
-    /// [`SupervisorError::Refused`] with the supervisor's own words.
+    /// [`SupervisorError::Refused`] with what the supervisor says.
     pub fn ask(&mut self, request: &Request) -> Result<ClusterStatus, SupervisorError> {
+        match self.converse(request)? {
+            Reply::Done(status) => Ok(status),
+            Reply::Pressed(_) => self.status(),
+            Reply::Error(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// Starts to use a machine up; gives what ends that. The reply comes before the effect.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn press(&mut self, machine: &str, pressure: Pressure) -> Result<PressureId, SupervisorError> {
+        match self.converse(&Request::Press { machine: machine.to_owned(), pressure })? {
+            Reply::Pressed(id) => Ok(id),
+            Reply::Error(refusal) => Err(refusal.into()),
+            Reply::Done(_) => Err(Refusal::Failed("the supervisor did not say which pressure began".to_owned()).into()),
+        }
+    }
+
+    fn converse(&mut self, request: &Request) -> Result<Reply, SupervisorError> {
         let talk = |source| SupervisorError::Talk { doing: "talking to the supervisor".to_owned(), source };
         let mut line = serde_json::to_vec(request).map_err(|error| talk(error.into()))?;
         line.push(b'\n');
@@ -44,15 +66,22 @@ impl Client {
         if self.stream.read_line(&mut reply).map_err(talk)? == 0 {
             return Err(talk(io::ErrorKind::UnexpectedEof.into()));
         }
-        match serde_json::from_str(&reply).map_err(|error| talk(error.into()))? {
-            Reply::Done(status) => Ok(status),
-            Reply::Error(problem) => Err(SupervisorError::Refused(problem)),
-        }
+        serde_json::from_str(&reply).map_err(|error| talk(error.into()))
     }
 
     /// How the machines are.
     pub fn status(&mut self) -> Result<ClusterStatus, SupervisorError> {
         self.ask(&Request::List)
+    }
+
+    /// How one machine is.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn find(&mut self, machine: &str) -> Result<MachineStatus, SupervisorError> {
+        let status = self.status()?;
+        let found = status.machine(machine).cloned();
+        found.ok_or_else(|| unknown(machine, status.machines.iter().map(|machine| machine.name.as_str())))
     }
 
     /// Waits until `machine` is in `state`.
@@ -62,18 +91,17 @@ impl Client {
     pub fn wait_for(&mut self, machine: &str, state: State, limit: Duration) -> Result<MachineStatus, SupervisorError> {
         let end = Instant::now() + limit;
         loop {
-            let status = self.status()?;
-            let found = status.machine(machine).cloned();
-            let found = found.ok_or_else(|| SupervisorError::Refused(format!("machine {machine} does not exist")))?;
+            let found = self.find(machine)?;
             if found.state == state {
                 return Ok(found);
             }
             let why = found.last_end.clone().unwrap_or_default();
             if found.state == State::Off {
-                return Err(SupervisorError::Refused(format!("{machine} is off: {why}")));
+                return Err(SupervisorError::Refused(Refusal::Failed(format!("{machine} is off: {why}"))));
             }
             if Instant::now() > end {
-                return Err(SupervisorError::Refused(format!("{machine} is still {} after {limit:?}", found.state)));
+                let late = format!("{machine} is still {} after {limit:?}", found.state);
+                return Err(SupervisorError::Refused(Refusal::Failed(late)));
             }
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -2,18 +2,20 @@
 #![expect(clippy::disallowed_methods, reason = "the supervisor has no world: it is the machines' clock")]
 
 use std::fs::{self, File};
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
+use daruma_world::machines::MachineError as Refusal;
 use nix::fcntl::{Flock, FlockArg};
 
+use super::beside::Beside;
+use super::journal::Journal;
 use super::protocol::{ClusterStatus, MachineStatus, State};
-use super::{SupervisorConfig, SupervisorError};
+use super::{SupervisorConfig, SupervisorError, unknown};
 use crate::machine::power::{self, End, Place, Running};
 use crate::machine::subnet::uplink_name;
-use crate::machine::switch::{Direction, Switch};
-use crate::machine::{Doing, MachineError, MachineSpec, cgroup, disk};
+use crate::machine::switch::Switch;
+use crate::machine::{Doing, MachineError, MachineSpec, cgroup, disk, link_faults};
 
 /// What is done to one machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,18 +26,15 @@ pub(super) enum Act {
     Ask { reboot: bool },
     Hang,
     Resume,
-    Cut(Direction),
-    Mend,
 }
 
 #[derive(Debug)]
-struct Machine {
-    spec: MachineSpec,
+pub(super) struct Machine {
+    pub(super) spec: MachineSpec,
     place: Place,
-    state: State,
-    running: Option<Running>,
+    pub(super) state: State,
+    pub(super) running: Option<Running>,
     start_at: Option<Instant>,
-    cut: Option<Direction>,
     last_end: Option<String>,
 }
 
@@ -44,8 +43,10 @@ struct Machine {
 pub(super) struct Cluster {
     config: SupervisorConfig,
     cgroup: String,
-    switch: Switch,
-    machines: Vec<Machine>,
+    pub(super) switch: Switch,
+    beside: Vec<Beside>,
+    pub(super) machines: Vec<Machine>,
+    pub(super) journal: Journal,
     log: File,
     _lock: Flock<File>,
 }
@@ -59,27 +60,19 @@ impl Cluster {
         let cgroup = cgroup::cluster_directory(&config.root, &config.cluster);
         cgroup::clean(&cgroup)?;
         let switch = Switch::create(&uplink_name(&config.root, &config.cluster), config.subnet)?;
-        let files = config.files();
-        let mut machines = Vec::new();
-        for spec in &config.machines {
-            let place = Place { directory: files.machines.join(&spec.name), cgroup: cgroup.clone() };
-            fs::create_dir_all(&place.directory).doing(|| format!("making {}", place.directory.display()))?;
-            machines.push(Machine {
-                spec: spec.clone(),
-                place,
-                state: State::Off,
-                running: None,
-                start_at: None,
-                cut: None,
-                last_end: None,
-            });
-        }
-        let mut cluster = Self { config, cgroup, switch, machines, log, _lock: lock };
+        let machines = config.machines.iter().map(|spec| Machine::new(spec, &config, &cgroup)).collect();
+        let names: Vec<&str> = config.machines.iter().map(|spec| spec.name.as_str()).collect();
+        let journal = Journal::open(config.files().faults, &names);
+        let beside = config.beside.iter().map(|arguments| Beside::new(arguments)).collect();
+        let mut cluster = Self { config, cgroup, switch, beside, machines, journal, log, _lock: lock };
         let started = cluster.make_disks().and_then(|()| {
             (0..cluster.machines.len()).try_for_each(|index| cluster.switch_on(index).map_err(SupervisorError::from))
         });
         match started {
-            Ok(()) => Ok(cluster),
+            Ok(()) => {
+                cluster.advance(Instant::now());
+                Ok(cluster)
+            }
             Err(error) => {
                 // The first error is the one to report.
                 let _ = cluster.down(true);
@@ -90,6 +83,7 @@ impl Cluster {
 
     /// All at once: making a disk is another program's work.
     fn make_disks(&self) -> Result<(), SupervisorError> {
+        self.machines.iter().try_for_each(Machine::make_directory)?;
         let started: Result<Vec<_>, _> =
             self.machines.iter().map(|machine| disk::make(&machine.place.image(), machine.spec.disk_bytes)).collect();
         for making in started?.into_iter().flatten() {
@@ -106,22 +100,72 @@ impl Cluster {
             uplink: uplink_name(&self.config.root, &self.config.cluster),
             switch_namespace: self.switch.path(),
             machines: self.machines.iter().map(Machine::status).collect(),
+            faults: self.journal.faults(self.switch.link_faults()),
         }
     }
 
     /// Does what a request asks of `name`.
     pub(super) fn act(&mut self, name: &str, act: Act) -> Result<(), SupervisorError> {
         let index = self.find(name)?;
-        allowed(name, self.machines[index].state, act).map_err(SupervisorError::Refused)?;
+        allowed(name, self.machines[index].state, act).map_err(Refusal::State)?;
         self.do_allowed(index, act)?;
         Ok(())
     }
 
-    fn find(&self, name: &str) -> Result<usize, SupervisorError> {
-        self.machines.iter().position(|machine| machine.spec.name == name).ok_or_else(|| {
-            let names: Vec<&str> = self.machines.iter().map(|machine| machine.spec.name.as_str()).collect();
-            SupervisorError::Refused(format!("machine {name} does not exist; machines are: {}", names.join(", ")))
-        })
+    /// The place of the machine `name`.
+    pub(super) fn find(&self, name: &str) -> Result<usize, SupervisorError> {
+        let found = self.machines.iter().position(|machine| machine.spec.name == name);
+        found.ok_or_else(|| unknown(name, self.machines.iter().map(|machine| machine.spec.name.as_str())))
+    }
+
+    /// Makes a further machine and switches it on.
+    pub(super) fn add(&mut self, spec: MachineSpec) -> Result<(), SupervisorError> {
+        spec.check()?;
+        if self.find(&spec.name).is_ok() {
+            return Err(Refusal::State(format!("there is a machine {} already", spec.name)).into());
+        }
+        if let Some(other) = self.machines.iter().find(|machine| machine.spec.address == spec.address) {
+            return Err(Refusal::State(format!("{} has the address {} already", other.spec.name, spec.address)).into());
+        }
+        let machine = Machine::new(&spec, &self.config, &self.cgroup);
+        let image = machine.place.image();
+        let made = machine.make_directory().and_then(|()| disk::make(&image, spec.disk_bytes)?.map_or(Ok(()), disk::finish));
+        self.machines.push(machine);
+        let on = made.and_then(|()| self.switch_on(self.machines.len() - 1));
+        if on.is_err() {
+            // The first error is the one to report.
+            let _ = self.remove(&spec.name);
+        }
+        Ok(on?)
+    }
+
+    /// Cuts a machine's power, mends its links and removes it with its disk.
+    pub(super) fn remove(&mut self, name: &str) -> Result<(), SupervisorError> {
+        let index = self.find(name)?;
+        self.machines[index].start_at = None;
+        self.switch_off(index, "it was removed")?;
+        let left = link_faults::without(self.switch.link_faults(), name);
+        if left != self.switch.link_faults() {
+            self.switch.set_link_faults(left)?;
+        }
+        self.journal.forget(name);
+        self.save();
+        let machine = self.machines.remove(index);
+        disk::wait_until_free(&machine.place.image())?;
+        let directory = &machine.place.directory;
+        match fs::remove_dir_all(directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).doing(|| format!("removing {}", directory.display())).map_err(Into::into)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the journal. Faults are in force without it too, so a full disk is told and no more.
+    pub(super) fn save(&self) {
+        if let Err(error) = self.journal.save(self.switch.link_faults()) {
+            eprintln!("supervisor: {error}");
+        }
     }
 
     fn do_allowed(&mut self, index: usize, act: Act) -> Result<(), MachineError> {
@@ -145,20 +189,19 @@ impl Cluster {
                 Ok(())
             }
             Act::Hang | Act::Resume => self.hang(index, act == Act::Hang),
-            Act::Cut(direction) => self.cut_link(index, direction),
-            Act::Mend => self.mend_link(index),
         }
     }
 
     fn switch_on(&mut self, index: usize) -> Result<(), MachineError> {
         let machine = &mut self.machines[index];
         machine.start_at = None;
-        let running = power::on(&machine.spec, &machine.place, &mut self.switch, &self.log);
+        let kept = self.journal.on_disk(&machine.spec.name);
+        let running = power::on(&machine.spec, &machine.place, kept, &mut self.switch, &self.log);
         match running {
             Ok(running) => {
                 machine.running = Some(running);
                 machine.state = State::Booting;
-                self.restore_cut(index)
+                Ok(())
             }
             Err(error) => {
                 machine.state = State::Off;
@@ -176,7 +219,16 @@ impl Cluster {
         };
         machine.state = State::Off;
         machine.last_end = Some(why.to_owned());
-        running.cut(&machine.spec.name, &mut self.switch)
+        let cut = running.cut(&machine.spec.name, &mut self.switch);
+        self.forget_volatile(index);
+        cut
+    }
+
+    /// Without power, only files are left of what uses a machine up.
+    fn forget_volatile(&mut self, index: usize) {
+        if self.journal.power_is_off(&self.machines[index].spec.name) {
+            self.save();
+        }
     }
 
     fn restart_later(&mut self, index: usize) {
@@ -194,69 +246,30 @@ impl Cluster {
         if let Err(error) = running.freeze(hung) {
             // Half frozen is neither: back to where it was, with the first error to report.
             let _ = running.freeze(!hung);
-            let _ = self.switch.set_port(&machine.spec.name, hung && machine.cut != Some(Direction::Both));
+            let _ = self.switch.set_port(&machine.spec.name, hung);
             return Err(error);
         }
         machine.state = if hung { State::Hung } else { State::Running };
-        if hung || machine.cut == Some(Direction::Both) {
-            return Ok(());
-        }
-        self.switch.set_port(&machine.spec.name, true)
-    }
-
-    fn cut_link(&mut self, index: usize, direction: Direction) -> Result<(), MachineError> {
-        if self.machines[index].cut.is_some() {
-            self.mend_link(index)?;
-        }
-        self.machines[index].cut = Some(direction);
-        let done = self.restore_cut(index);
-        if done.is_err() {
-            self.machines[index].cut = None;
-        }
-        done
-    }
-
-    /// Makes the switch agree with the cut that is on record: a cable stays out over a reboot.
-    fn restore_cut(&mut self, index: usize) -> Result<(), MachineError> {
-        let machine = &self.machines[index];
-        match (machine.cut, &machine.running) {
-            (Some(Direction::Both), Some(_)) => self.switch.set_port(&machine.spec.name, false),
-            (Some(direction), Some(_)) => self.switch.drop_one_way(&machine.spec.name, direction),
-            _ => Ok(()),
-        }
-    }
-
-    fn mend_link(&mut self, index: usize) -> Result<(), MachineError> {
-        let machine = &mut self.machines[index];
-        let was = machine.cut.take();
-        if machine.running.is_none() {
-            return Ok(());
-        }
-        match was {
-            Some(Direction::Both) if machine.state != State::Hung => self.switch.set_port(&machine.spec.name, true),
-            Some(Direction::In | Direction::Out) => self.switch.mend_one_way(&machine.spec.name),
-            _ => Ok(()),
-        }
+        if hung { Ok(()) } else { self.switch.set_port(&machine.spec.name, true) }
     }
 
     /// The next instant at which [`Self::advance`] has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.machines.iter().filter_map(|machine| machine.start_at).min()
+        let machines = self.machines.iter().filter_map(|machine| machine.start_at);
+        machines.chain(self.beside.iter().filter_map(Beside::deadline)).min()
     }
 
     /// Open reports of machines that boot, with their numbers.
     pub(super) fn reports(&self) -> Vec<(usize, BorrowedFd<'_>)> {
         let booting = self.machines.iter().enumerate().filter(|(_, machine)| machine.state == State::Booting);
-        booting.filter_map(|(index, machine)| Some((index, machine.running.as_ref()?.report.as_fd()))).collect()
+        booting.filter_map(|(index, machine)| Some((index, machine.running.as_ref()?.line.as_fd()))).collect()
     }
 
     /// Reads the report of a booting machine. An empty one means that its PID 1 ended, which [`Self::advance`] sees.
     pub(super) fn hear_report(&mut self, index: usize) {
         let machine = &mut self.machines[index];
         let Some(running) = &mut machine.running else { return };
-        let mut buffer = [0; 4096];
-        let count = running.report.read(&mut buffer).unwrap_or(0);
-        match String::from_utf8_lossy(&buffer[..count]).trim() {
+        match running.hear().trim() {
             "ready" => machine.state = State::Running,
             "" => machine.state = State::Stopping,
             problem => {
@@ -268,6 +281,12 @@ impl Cluster {
 
     /// Notes machines whose PID 1 has ended and switches on those whose boot time has passed.
     pub(super) fn advance(&mut self, now: Instant) {
+        if let Err(error) = self.switch.tend() {
+            eprintln!("supervisor: {error}");
+        }
+        for program in &mut self.beside {
+            program.tend(&self.switch, now);
+        }
         for index in 0..self.machines.len() {
             let machine = &mut self.machines[index];
             if let Some(running) = &mut machine.running
@@ -277,6 +296,7 @@ impl Cluster {
                 machine.running = None;
                 machine.state = State::Off;
                 self.note_end(index, end);
+                self.forget_volatile(index);
                 if let Err(error) = removed {
                     eprintln!("supervisor: {error}");
                 }
@@ -311,6 +331,7 @@ impl Cluster {
     /// Ends every machine and removes all that was made. Goes on after errors and returns the first.
     pub(super) fn down(mut self, keep_disks: bool) -> Result<(), SupervisorError> {
         let mut first = Ok(());
+        self.beside.clear();
         for machine in &mut self.machines {
             let Some(mut running) = machine.running.take() else { continue };
             let name = &machine.spec.name;
@@ -326,7 +347,7 @@ impl Cluster {
         if !keep_disks {
             let removed = fs::remove_dir_all(&files.machines).doing(|| format!("removing {}", files.machines.display()));
             first = first.and(removed);
-            gone.extend([files.log, files.directory.join("subnet")]);
+            gone.extend([files.log, files.faults, files.directory.join("subnet")]);
         }
         for path in gone {
             // Absent files are what is wanted.
@@ -339,6 +360,16 @@ impl Cluster {
 }
 
 impl Machine {
+    fn new(spec: &MachineSpec, config: &SupervisorConfig, cgroup: &str) -> Self {
+        let place = Place { directory: config.files().machines.join(&spec.name), cgroup: cgroup.to_owned() };
+        Self { spec: spec.clone(), place, state: State::Off, running: None, start_at: None, last_end: None }
+    }
+
+    fn make_directory(&self) -> Result<(), MachineError> {
+        let directory = &self.place.directory;
+        fs::create_dir_all(directory).doing(|| format!("making {}", directory.display()))
+    }
+
     fn status(&self) -> MachineStatus {
         MachineStatus {
             name: self.spec.name.clone(),
@@ -346,7 +377,8 @@ impl Machine {
             address: self.spec.address,
             boot_id: self.running.as_ref().map(|running| running.boot_id.clone()),
             pid: self.running.as_ref().map(|running| running.pid),
-            cut: self.cut,
+            cpu_millis: (self.spec.cpus * 1000.0).round() as u64,
+            memory_bytes: self.spec.memory_bytes,
             last_end: self.last_end.clone(),
         }
     }
@@ -408,8 +440,6 @@ mod tests {
             (State::Hung, Act::Off),
             (State::Hung, Act::Reset),
             (State::Stopping, Act::Off),
-            (State::Off, Act::Cut(Direction::Both)),
-            (State::Off, Act::Mend),
         ] {
             assert_eq!(allowed("w", state, act), Ok(()), "{state:?} {act:?}");
         }

@@ -91,7 +91,8 @@ fn write_config(config: &SupervisorConfig) -> io::Result<()> {
 pub fn clean(root: &Path, cluster: &str, remove_files: bool) -> Result<(), SupervisorError> {
     let network = Subnet::chosen(root, cluster);
     let subnet = network.unwrap_or(Subnet { network: std::net::Ipv4Addr::UNSPECIFIED });
-    let config = SupervisorConfig { cluster: cluster.to_owned(), root: root.to_owned(), machines: Vec::new(), subnet };
+    let (cluster_name, beside) = (cluster.to_owned(), Vec::new());
+    let config = SupervisorConfig { cluster: cluster_name, root: root.to_owned(), machines: Vec::new(), subnet, beside };
     let files = config.files();
     if !files.directory.exists() {
         return Ok(());
@@ -115,7 +116,7 @@ pub fn clean(root: &Path, cluster: &str, remove_files: bool) -> Result<(), Super
             }
             _ => {}
         }
-        for path in [files.log, files.directory.join("subnet")] {
+        for path in [files.log, files.faults, files.directory.join("subnet")] {
             let _ = fs::remove_file(path);
         }
         // Others may keep files here; an empty directory goes.

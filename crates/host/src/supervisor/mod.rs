@@ -6,22 +6,27 @@
 //!
 //! Invariant: one thread. Namespaces are visited and processes cloned by it.
 
+mod beside;
 mod client;
 mod cluster;
+mod faults;
+mod journal;
 mod launch;
 mod protocol;
 mod server;
 
 use std::path::{Path, PathBuf};
 
+use daruma_world::machines::MachineError as Refusal;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::subnet::Subnet;
 use crate::machine::{MachineError, MachineSpec};
 
 pub use client::Client;
+pub(crate) use faults::NO_SLOW_DISK;
 pub use launch::{Program, clean, launch};
-pub use protocol::{ClusterStatus, MachineStatus, Reply, Request, State};
+pub use protocol::{ClusterStatus, Faults, MachineStatus, PressureStatus, ProgramStatus, Reply, Request, State};
 pub use server::main;
 
 /// The mode of the binary that becomes a supervisor; its one argument is the path of the configuration.
@@ -38,6 +43,9 @@ pub struct SupervisorConfig {
     pub machines: Vec<MachineSpec>,
     /// The machines' addresses, as [`Subnet::choose`] gave them.
     pub subnet: Subnet,
+    /// Modes of the binary, with their arguments, that are kept running beside the machines, in the switch's network.
+    #[serde(default)]
+    pub beside: Vec<Vec<String>>,
 }
 
 impl SupervisorConfig {
@@ -60,6 +68,8 @@ pub struct Files {
     pub log: PathBuf,
     /// The configuration of the last launch.
     pub config: PathBuf,
+    /// What is broken on purpose.
+    pub faults: PathBuf,
     /// The machines' directories.
     pub machines: PathBuf,
 }
@@ -73,10 +83,17 @@ impl Files {
             pid: directory.join("supervisor.pid"),
             log: directory.join("supervisor.log"),
             config: directory.join("supervisor.json"),
+            faults: directory.join("faults.json"),
             machines: directory.join("machines"),
             directory,
         }
     }
+}
+
+/// The refusal of a machine that does not exist.
+fn unknown<'a>(machine: &str, names: impl Iterator<Item = &'a str>) -> SupervisorError {
+    let known = names.collect::<Vec<_>>().join(", ");
+    SupervisorError::Refused(Refusal::Unknown { name: machine.to_owned(), known })
 }
 
 /// A supervisor could not be started or reached, or refused a request.
@@ -105,8 +122,8 @@ pub enum SupervisorError {
         problem: String,
     },
     /// The supervisor refused a request.
-    #[error("{0}")]
-    Refused(String),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// A machine, or what it stands on, failed.
     #[error(transparent)]
     Machine(#[from] MachineError),

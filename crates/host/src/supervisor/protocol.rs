@@ -3,13 +3,14 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use daruma_world::machines::{LinkFault, MachineError as Refusal, Pressure, PressureId, Program, Signal};
 use serde::{Deserialize, Serialize};
 
+use crate::machine::MachineSpec;
 use crate::machine::subnet::Subnet;
-use crate::machine::switch::Direction;
 
 /// A request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case")]
 pub enum Request {
     /// Tell how the machines are.
@@ -49,15 +50,42 @@ pub enum Request {
         /// The machine.
         machine: String,
     },
-    /// Cut a machine's link.
-    Cut {
+    /// Replace all faults of the links.
+    SetLinkFaults {
+        /// The new ones.
+        faults: Vec<LinkFault>,
+    },
+    /// Use a machine up. The reply comes before the effect: its [state file](crate::machine::ballast::state_file)
+    /// inside the machine tells when it has set in.
+    Press {
         /// The machine.
         machine: String,
-        /// Which way.
-        direction: Direction,
+        /// With what.
+        pressure: Pressure,
     },
-    /// Mend a machine's link.
-    Mend {
+    /// End a pressure; one that is unknown is fine.
+    Release {
+        /// The machine.
+        machine: String,
+        /// Which.
+        id: PressureId,
+    },
+    /// Send a signal to a program.
+    Signal {
+        /// The machine.
+        machine: String,
+        /// The program.
+        program: Program,
+        /// The signal.
+        signal: Signal,
+    },
+    /// Make a further machine and switch it on.
+    Add {
+        /// The machine.
+        spec: Box<MachineSpec>,
+    },
+    /// Cut a machine's power and remove it with its disk.
+    Remove {
         /// The machine.
         machine: String,
     },
@@ -69,17 +97,19 @@ pub enum Request {
 }
 
 /// A reply.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
     /// Done; this is how things are now.
     Done(ClusterStatus),
+    /// The pressure has begun; this identifies it.
+    Pressed(PressureId),
     /// Not done, and why.
-    Error(String),
+    Error(Refusal),
 }
 
 /// How a cluster's machines are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClusterStatus {
     /// The cluster.
     pub cluster: String,
@@ -93,6 +123,48 @@ pub struct ClusterStatus {
     pub switch_namespace: String,
     /// The machines, in the order of the configuration.
     pub machines: Vec<MachineStatus>,
+    /// What is broken on purpose, beside machines that are off or hang.
+    pub faults: Faults,
+}
+
+/// What is broken on purpose and can be taken back.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Faults {
+    /// Of links.
+    pub links: Vec<LinkFault>,
+    /// What uses machines up.
+    pub pressures: Vec<PressureStatus>,
+    /// Programs that hold still.
+    pub programs: Vec<ProgramStatus>,
+}
+
+impl Faults {
+    /// Whether nothing is broken.
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty() && self.pressures.is_empty() && self.programs.is_empty()
+    }
+}
+
+/// A pressure in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PressureStatus {
+    /// Releases it.
+    pub id: PressureId,
+    /// The machine.
+    pub machine: String,
+    /// What it is.
+    pub pressure: Pressure,
+}
+
+/// A program that holds still.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramStatus {
+    /// The machine.
+    pub machine: String,
+    /// The program.
+    pub program: Program,
+    /// The signal that takes it back: [`Signal::Continue`] or [`Signal::Start`].
+    pub undo: Signal,
 }
 
 impl ClusterStatus {
@@ -146,8 +218,10 @@ pub struct MachineStatus {
     pub boot_id: Option<String>,
     /// Its PID 1 as the host numbers it, when it is on.
     pub pid: Option<i32>,
-    /// Which way its link is cut.
-    pub cut: Option<Direction>,
+    /// CPU time that it may use, in thousandths of a core.
+    pub cpu_millis: u64,
+    /// Its memory in bytes.
+    pub memory_bytes: u64,
     /// Why it went off the last time, or could not start.
     pub last_end: Option<String>,
 }
@@ -170,8 +244,8 @@ mod tests {
         check(r#"{"verb":"list"}"#, Request::List);
         check(r#"{"verb":"off","machine":"worker-0"}"#, Request::Off { machine: "worker-0".to_owned() });
         check(
-            r#"{"verb":"cut","machine":"worker-0","direction":"in"}"#,
-            Request::Cut { machine: "worker-0".to_owned(), direction: Direction::In },
+            r#"{"verb":"press","machine":"worker-0","pressure":{"memory":{"bytes":5}}}"#,
+            Request::Press { machine: "worker-0".to_owned(), pressure: Pressure::Memory { bytes: 5 } },
         );
         assert!(serde_json::from_str::<Request>(r#"{"verb":"explode"}"#).is_err());
     }

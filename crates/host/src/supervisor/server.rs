@@ -8,6 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use daruma_world::machines::MachineError as Refusal;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -18,7 +19,7 @@ use super::{SupervisorConfig, SupervisorError};
 use crate::machine::Doing;
 
 /// A request line longer than this ends its client's connection.
-const LONGEST_LINE: usize = 64 * 1024;
+const LONGEST_LINE: usize = 1024 * 1024;
 const MOST_CLIENTS: usize = 32;
 
 struct Connection {
@@ -109,12 +110,12 @@ fn serve(mut cluster: Cluster, listener: &UnixListener, signals: &SignalFd) -> R
                     Ok(Request::Down { keep_disks }) => {
                         let status = cluster.status();
                         let ended = cluster.down(keep_disks);
-                        let reply = ended.as_ref().map_or_else(|error| Reply::Error(error.to_string()), |()| Reply::Done(status));
+                        let reply = ended.as_ref().map_or_else(|error| refused(error), |()| Reply::Done(status));
                         answer(&connections[index].stream, &reply);
                         return ended;
                     }
                     Ok(request) => answer(&connections[index].stream, &perform(&mut cluster, request)),
-                    Err(problem) => answer(&connections[index].stream, &Reply::Error(problem)),
+                    Err(problem) => answer(&connections[index].stream, &Reply::Error(Refusal::Failed(problem))),
                 }
             }
         }
@@ -164,22 +165,33 @@ fn read_request(line: &[u8]) -> Result<Request, String> {
 }
 
 fn perform(cluster: &mut Cluster, request: Request) -> Reply {
-    let (machine, act) = match request {
-        Request::List | Request::Down { .. } => return Reply::Done(cluster.status()),
-        Request::On { machine } => (machine, Act::On),
-        Request::Off { machine } => (machine, Act::Off),
-        Request::Reset { machine } => (machine, Act::Reset),
-        Request::Shutdown { machine } => (machine, Act::Ask { reboot: false }),
-        Request::Reboot { machine } => (machine, Act::Ask { reboot: true }),
-        Request::Hang { machine } => (machine, Act::Hang),
-        Request::Resume { machine } => (machine, Act::Resume),
-        Request::Cut { machine, direction } => (machine, Act::Cut(direction)),
-        Request::Mend { machine } => (machine, Act::Mend),
+    let done = match request {
+        Request::List | Request::Down { .. } => Ok(()),
+        Request::On { machine } => cluster.act(&machine, Act::On),
+        Request::Off { machine } => cluster.act(&machine, Act::Off),
+        Request::Reset { machine } => cluster.act(&machine, Act::Reset),
+        Request::Shutdown { machine } => cluster.act(&machine, Act::Ask { reboot: false }),
+        Request::Reboot { machine } => cluster.act(&machine, Act::Ask { reboot: true }),
+        Request::Hang { machine } => cluster.act(&machine, Act::Hang),
+        Request::Resume { machine } => cluster.act(&machine, Act::Resume),
+        Request::SetLinkFaults { faults } => cluster.set_link_faults(faults),
+        Request::Press { machine, pressure } => match cluster.press(&machine, pressure) {
+            Ok(id) => return Reply::Pressed(id),
+            Err(error) => Err(error),
+        },
+        Request::Release { machine, id } => cluster.release(&machine, id),
+        Request::Signal { machine, program, signal } => cluster.signal(&machine, &program, signal),
+        Request::Add { spec } => cluster.add(*spec),
+        Request::Remove { machine } => cluster.remove(&machine),
     };
-    match cluster.act(&machine, act) {
-        Ok(()) => Reply::Done(cluster.status()),
-        Err(error) => Reply::Error(error.to_string()),
-    }
+    done.map_or_else(|error| refused(&error), |()| Reply::Done(cluster.status()))
+}
+
+fn refused(error: &SupervisorError) -> Reply {
+    Reply::Error(match error {
+        SupervisorError::Refused(refusal) => refusal.clone(),
+        other => Refusal::Failed(other.to_string()),
+    })
 }
 
 fn answer(mut stream: &UnixStream, reply: &Reply) {

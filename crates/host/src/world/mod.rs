@@ -13,7 +13,7 @@ use daruma_world::World;
 pub use clock::SystemClock;
 pub use disk::LinuxDisk;
 pub use net::LinuxNet;
-pub(crate) use net::bind_tcp;
+pub(crate) use net::{Tcp, Udp, bind_tcp, bound_tcp};
 pub use random::SystemRandom;
 pub use tasks::TokioTasks;
 

@@ -33,13 +33,19 @@ impl Net for LinuxNet {
 
 /// A listening socket that may take over an address in TIME_WAIT.
 pub(crate) fn bind_tcp(at: SocketAddr) -> io::Result<TcpListener> {
+    bound_tcp(at)?.listen(1024)
+}
+
+/// A socket that is bound so and does not listen yet; it needs no runtime and stays in the namespace of its thread.
+pub(crate) fn bound_tcp(at: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(at)?;
-    socket.listen(1024)
+    Ok(socket)
 }
 
-struct Tcp(TcpListener);
+/// A listening socket.
+pub(crate) struct Tcp(pub(crate) TcpListener);
 
 impl Listener for Tcp {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Stream>, SocketAddr)>> {
@@ -56,7 +62,8 @@ impl Listener for Tcp {
     }
 }
 
-struct Udp(UdpSocket);
+/// A bound socket.
+pub(crate) struct Udp(pub(crate) UdpSocket);
 
 impl Datagrams for Udp {
     fn recv_from<'a>(&'a self, buffer: &'a mut [u8]) -> BoxFuture<'a, io::Result<(usize, SocketAddr)>> {

@@ -3,8 +3,9 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -13,11 +14,22 @@ use daruma_world::hardware::Hardware;
 use nix::sys::signal::{SigSet, Signal};
 
 pub const PORT: u16 = 7000;
+const SHOUT_PORT: u16 = 7001;
+/// Datagrams that came to the machine.
+static HEARD: AtomicU32 = AtomicU32::new(0);
 
 pub fn main(_: &[String]) -> ExitCode {
     say_goodbye_on_term();
     let Ok(listener) = TcpListener::bind(("0.0.0.0", PORT)) else { return ExitCode::FAILURE };
     println!("agent: listening");
+    if let Ok(ears) = UdpSocket::bind(("0.0.0.0", SHOUT_PORT)) {
+        thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            while ears.recv(&mut buffer).is_ok() {
+                HEARD.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
     for stream in listener.incoming().flatten() {
         thread::spawn(move || {
             let mut line = String::new();
@@ -72,6 +84,18 @@ fn obey(line: &str) -> std::io::Result<String> {
         }
         ["fill", path] => fill(path),
         ["talk", to] => talk(to),
+        ["relay", to, line] => tell(to.parse().map_err(std::io::Error::other)?, line),
+        ["heard"] => Ok(HEARD.swap(0, Ordering::Relaxed).to_string()),
+        ["shout", to, count] => shout(to, count.parse().map_err(std::io::Error::other)?),
+        ["receive", count] => receive(count.parse().map_err(std::io::Error::other)?),
+        ["free", path] => {
+            let space = nix::sys::statvfs::statvfs(*path)?;
+            Ok(format!("{} {}", space.blocks_available() * space.fragment_size(), space.files_free()))
+        }
+        ["cpu"] => Ok(daruma_host::machine::usage::read()?.cpu_ns.to_string()),
+        ["thread"] => Ok(format!("{}", thread::Builder::new().spawn(|| ()).is_ok())),
+        ["container", id] => container(id),
+        ["pid"] => Ok(std::process::id().to_string()),
         ["fail"] => std::process::exit(7),
         _ => Ok(format!("error: what is {line}?")),
     }
@@ -99,6 +123,44 @@ fn talk(to: &str) -> std::io::Result<String> {
         }
     });
     Ok("ok".to_owned())
+}
+
+fn shout(to: &str, count: u32) -> std::io::Result<String> {
+    let mouth = UdpSocket::bind(("0.0.0.0", 0))?;
+    for number in 0..count {
+        // Slow enough for any ear.
+        if number % 20 == 19 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        // A machine that cannot be found is shouted at in vain.
+        let _ = mouth.send_to(&[7; 100], (to, SHOUT_PORT));
+    }
+    Ok("ok".to_owned())
+}
+
+/// Sends so many bytes to whoever asks: the answer itself.
+fn receive(count: usize) -> std::io::Result<String> {
+    Ok("x".repeat(count))
+}
+
+/// Starts a process in a control group of its own, as an engine does.
+fn container(id: &str) -> std::io::Result<String> {
+    let top = std::path::Path::new("/sys/fs/cgroup");
+    let pids = top.join("pids");
+    let group = if pids.exists() { pids } else { top.to_owned() }.join("kubepods").join(id);
+    fs::create_dir_all(&group)?;
+    let mut child = Command::new("/usr/local/bin/daruma").arg("sleep").spawn()?;
+    fs::write(group.join("cgroup.procs"), child.id().to_string())?;
+    let pid = child.id();
+    thread::spawn(move || child.wait());
+    Ok(pid.to_string())
+}
+
+/// Lives.
+pub fn sleep() -> ExitCode {
+    loop {
+        thread::sleep(Duration::from_secs(60));
+    }
 }
 
 /// Takes memory until the kernel has enough of it. Marked as containers are.

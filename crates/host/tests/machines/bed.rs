@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use daruma_host::machine::subnet::Subnet;
+use daruma_host::machines::SupervisedMachines;
 use daruma_host::machine::{Bind, MachineSpec, SeedFile};
 use daruma_host::supervisor::{Client, MachineStatus, Program, Request, State, SupervisorConfig, clean, launch};
 
@@ -55,9 +56,22 @@ impl Bed {
         self.client.status()?.machine(name).cloned().context("no such machine")
     }
 
+    /// The machines as somebody outside sees them.
+    pub fn machines(&self) -> Result<SupervisedMachines> {
+        Ok(SupervisedMachines::connect(&self.config.root, &self.config.cluster)?)
+    }
+
+    pub fn address(&self, name: &str) -> Result<std::net::Ipv4Addr> {
+        Ok(self.config.machines.iter().find(|spec| spec.name == name).context("no such machine")?.address)
+    }
+
+    /// Has one machine ask another one.
+    pub fn relay(&self, from: &str, to: &str) -> Result<String> {
+        self.tell(from, &format!("relay {} read /etc/hostname", self.address(to)?))
+    }
+
     pub fn tell(&self, name: &str, line: &str) -> Result<String> {
-        let spec = self.config.machines.iter().find(|spec| spec.name == name).context("no such machine")?;
-        Ok(agent::tell(spec.address, line)?)
+        Ok(agent::tell(self.address(name)?, line)?)
     }
 
     /// Starts the supervisor again after its end.
@@ -88,10 +102,16 @@ pub fn config(label: &str, count: u8, change: fn(&mut MachineSpec)) -> Result<Su
     let mut machines: Vec<MachineSpec> =
         (0..count).map(|index| Ok(machine(&cluster, index, subnet, std::env::current_exe()?))).collect::<Result<_>>()?;
     machines.iter_mut().for_each(change);
-    Ok(SupervisorConfig { cluster, root, machines, subnet })
+    Ok(SupervisorConfig { cluster, root, machines, subnet, beside: Vec::new() })
 }
 
-fn machine(cluster: &str, index: u8, subnet: Subnet, binary: PathBuf) -> MachineSpec {
+/// Runs what needs a runtime.
+pub fn run<T, E: Into<anyhow::Error>>(work: impl Future<Output = Result<T, E>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(work).map_err(Into::into)
+}
+
+pub fn machine(cluster: &str, index: u8, subnet: Subnet, binary: PathBuf) -> MachineSpec {
     let name = format!("worker-{index}");
     let words = |line: &str| line.split(' ').map(str::to_owned).collect();
     MachineSpec {
@@ -107,6 +127,8 @@ fn machine(cluster: &str, index: u8, subnet: Subnet, binary: PathBuf) -> Machine
         machine_id: format!("{index:032x}"),
         system_uuid: format!("00000000-0000-4000-8000-{index:012}"),
         command: words("/usr/local/bin/daruma agent"),
+        service: "agent".to_owned(),
+        restart_delay: Duration::from_millis(100),
         env: BTreeMap::from([("COLOUR".to_owned(), "red".to_owned())]),
         log_file: PathBuf::from("/var/log/kubelet.log"),
         seed_files: vec![

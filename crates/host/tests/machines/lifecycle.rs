@@ -151,11 +151,11 @@ fn refusals_are_clear() -> Result<()> {
     let machine = |name: &str| name.to_owned();
     let mut refused = |request: Request, expected: &str| -> Result<()> {
         match bed.client.ask(&request) {
-            Err(SupervisorError::Refused(problem)) if problem == expected => Ok(()),
+            Err(SupervisorError::Refused(problem)) if problem.to_string() == expected => Ok(()),
             other => bail!("{request:?} gave {other:?}"),
         }
     };
-    refused(Request::On { machine: machine("worker-7") }, "machine worker-7 does not exist; machines are: worker-0, worker-1")?;
+    refused(Request::On { machine: machine("worker-7") }, "there is no machine \"worker-7\"; there are worker-0, worker-1")?;
     refused(Request::On { machine: machine("worker-0") }, "worker-0 is on already")?;
     refused(Request::Resume { machine: machine("worker-0") }, "worker-0 is running, not hung")?;
     match launch(&bed.config, &program()?) {

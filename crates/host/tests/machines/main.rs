@@ -8,9 +8,11 @@ mod capture;
 mod failures;
 mod lifecycle;
 mod links;
+mod outside;
 mod power;
+mod pressure;
+mod programs;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 /// A named test.
@@ -19,16 +21,17 @@ type Test = (&'static str, fn() -> anyhow::Result<()>);
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
-        Some("machine-init") => daruma_host::machine::init_main(&arguments[1..]),
-        Some("supervisor") => ExitCode::from(daruma_host::supervisor::main(Path::new(&arguments[1])) as u8),
         Some("agent") => agent::main(&arguments[1..]),
         Some("hog") => agent::hog(),
-        _ => run(&arguments),
+        Some("sleep") => agent::sleep(),
+        Some(mode) => daruma_host::modes::run(mode, &arguments[1..])
+            .map_or_else(|| run(&arguments), |code| ExitCode::from(code as u8)),
+        None => run(&arguments),
     }
 }
 
 fn all() -> Vec<Test> {
-    [power::ALL, lifecycle::ALL, links::ALL, failures::ALL].concat()
+    [power::ALL, lifecycle::ALL, links::ALL, failures::ALL, pressure::ALL, programs::ALL, outside::ALL].concat()
 }
 
 /// The part of the standard harness's command line that test runners use.

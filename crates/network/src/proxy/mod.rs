@@ -80,8 +80,7 @@ pub async fn run(world: World, client: Client, rules: Arc<dyn PacketRules>, conf
     services.wait_synced().await;
     slices.wait_synced().await;
 
-    let mut applied =
-        Applied { rules, table: None, identity: None, stale_chains: Vec::new(), frontends: connections::Frontends::default() };
+    let mut applied = Applied::new(rules, TABLE);
     let mut retry = RETRY_FIRST;
     loop {
         let node = nodes.get("", &config.node_name);
@@ -134,8 +133,10 @@ fn node_eligible(node: &Node) -> bool {
 }
 
 /// What the kernel has from us.
-struct Applied {
+pub(crate) struct Applied {
     rules: Arc<dyn PacketRules>,
+    /// Name of the table.
+    name: &'static str,
     /// `None` while unknown: the whole table is replaced then.
     table: Option<Table>,
     identity: Option<u64>,
@@ -145,11 +146,18 @@ struct Applied {
 }
 
 impl Applied {
-    async fn apply(&mut self, wanted: Plan) -> std::io::Result<()> {
+    /// Nothing yet, in the table `name`.
+    pub(crate) fn new(rules: Arc<dyn PacketRules>, name: &'static str) -> Self {
+        let frontends = connections::Frontends::default();
+        Self { rules, name, table: None, identity: None, stale_chains: Vec::new(), frontends }
+    }
+
+    /// Makes the kernel's table what is wanted, and forgets connections that lead nowhere.
+    pub(crate) async fn apply(&mut self, wanted: Plan) -> std::io::Result<()> {
         let difference = self.table.as_ref().and_then(|table| table.difference(&wanted.table));
         let known = self.table.take();
         let changed = match difference {
-            Some(difference) => match self.rules.change_table(TABLE, difference.changes).await {
+            Some(difference) => match self.rules.change_table(self.name, difference.changes).await {
                 Ok(()) => {
                     self.stale_chains.extend(difference.stale_chains);
                     true
@@ -162,9 +170,9 @@ impl Applied {
             None => false,
         };
         if !changed {
-            self.rules.replace_table(TABLE, wanted.table.clone()).await?;
+            self.rules.replace_table(self.name, wanted.table.clone()).await?;
             self.stale_chains.clear();
-            self.identity = self.rules.table_identity(TABLE).await?;
+            self.identity = self.rules.table_identity(self.name).await?;
         }
         drop(known);
         self.stale_chains.retain(|chain| !wanted.table.chains.contains_key(chain));
@@ -183,7 +191,7 @@ impl Applied {
             return;
         }
         let changes = self.stale_chains.iter().map(|name| Change::DeleteChain { name: name.clone() }).collect();
-        match self.rules.change_table(TABLE, changes).await {
+        match self.rules.change_table(self.name, changes).await {
             Ok(()) => self.stale_chains.clear(),
             Err(error) => tracing::debug!(%error, "stale chains stay for now"),
         }
@@ -200,8 +208,8 @@ impl Applied {
     }
 
     /// Whether somebody deleted our table; then everything is made anew.
-    async fn is_lost(&mut self) -> bool {
-        let lost = match self.rules.table_identity(TABLE).await {
+    pub(crate) async fn is_lost(&mut self) -> bool {
+        let lost = match self.rules.table_identity(self.name).await {
             Ok(identity) => identity != self.identity,
             Err(error) => {
                 tracing::warn!(%error, "the packet rules could not be looked at");

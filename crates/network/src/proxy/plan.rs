@@ -21,6 +21,8 @@ use super::services::{Endpoint, EndpointMap, ServicePort, endpoints, service_por
 /// Packets with this mark leave with the node's address as source.
 pub const MASQUERADE_MARK: u32 = 0x4000;
 const LOOPBACK: Prefix = Prefix::new(Ipv4Addr::new(127, 0, 0, 0), 8);
+/// No packet comes from here: with this as the range of pods, every connection is masqueraded.
+const NOBODY: Prefix = Prefix::host(Ipv4Addr::BROADCAST);
 const SERVICE_KEY: [Field; 3] = [Field::DestinationAddress, Field::Protocol, Field::DestinationPort];
 const NODE_PORT_KEY: [Field; 2] = [Field::Protocol, Field::DestinationPort];
 const HAIRPIN_KEY: [Field; 4] = [Field::SourceAddress, Field::DestinationAddress, Field::Protocol, Field::DestinationPort];
@@ -56,12 +58,23 @@ pub struct Plan {
 pub fn plan(seen: &Seen<'_>) -> Plan {
     let ports = service_ports(seen.services);
     let endpoints = endpoints(seen.slices, seen.node_name);
+    plan_ports(seen, &ports, &endpoints)
+}
+
+/// The plan of a machine that has neither pods nor node ports and passes on what comes for the ports' own addresses, in
+/// its own name.
+pub(crate) fn relay(ports: &[ServicePort], endpoints: &EndpointMap) -> Plan {
+    let seen = Seen { services: &[], slices: &[], node_name: "", zone: None, pod_range: Some(NOBODY), service_range: None };
+    plan_ports(&seen, ports, endpoints)
+}
+
+fn plan_ports(seen: &Seen<'_>, ports: &[ServicePort], endpoints: &EndpointMap) -> Plan {
     let mut rules = Rules { table: frame(seen.pod_range, seen.service_range), pod_range: seen.pod_range };
-    for port in &ports {
-        let choice = choose(endpoints_of(&endpoints, port), port, seen.node_name, seen.zone);
+    for port in ports {
+        let choice = choose(endpoints_of(endpoints, port), port, seen.node_name, seen.zone);
         rules.add_port(port, &choice);
     }
-    Plan { table: rules.table, frontends: frontends(&ports, &endpoints) }
+    Plan { table: rules.table, frontends: frontends(ports, endpoints) }
 }
 
 /// The endpoints of a service port.

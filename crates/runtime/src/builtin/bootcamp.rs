@@ -11,9 +11,30 @@ const MAX_HEAD_BYTES: u64 = 16 * 1024;
 /// Threads serve connections; this is enough for a demonstration and small in memory.
 const STACK_BYTES: usize = 64 * 1024;
 
+/// Serves what `arguments` say: `--app-version=N`, which the image gives, 1 without it. Any other argument is unknown,
+/// and ends the process with exit code 1.
+pub fn main(arguments: &[String]) -> ! {
+    match version(arguments) {
+        Ok(version) => serve(version),
+        Err(unknown) => {
+            eprintln!("unknown argument {unknown:?}");
+            std::process::exit(1)
+        }
+    }
+}
+
+/// The version, or the argument that is unknown.
+fn version(arguments: &[String]) -> Result<u32, &str> {
+    let mut version = 1;
+    for argument in arguments {
+        version = argument.strip_prefix("--app-version=").and_then(|text| text.parse().ok()).ok_or(argument.as_str())?;
+    }
+    Ok(version)
+}
+
 /// Serves on port 8080 for ever; SIGTERM ends the process at once, as a first process of a
 /// container has no default action for it.
-pub fn serve(version: u32) -> ! {
+fn serve(version: u32) -> ! {
     // SAFETY: the handler only calls _exit, which is safe in a signal handler.
     unsafe {
         for signal in [libc::SIGTERM, libc::SIGINT] {
@@ -97,6 +118,24 @@ fn connection(
         (&*stream).write_all(answer.as_bytes())?;
         if close {
             return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn arguments() {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        for (line, wanted) in [
+            ("", Ok(1)),
+            ("--app-version=2", Ok(2)),
+            ("--app-version=2 --crash-on-start", Err("--crash-on-start")),
+            ("--app-version=x", Err("--app-version=x")),
+        ] {
+            assert_eq!(version(&words(line)), wanted, "{line}");
         }
     }
 }

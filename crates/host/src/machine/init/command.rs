@@ -1,52 +1,34 @@
-//! The command that init runs, and when it is run again. Pure but for [`start`].
+//! What init runs: the command of the machine's description, and processes that use the machine up.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
 use crate::machine::MachineSpec;
+use crate::machine::ballast::BALLAST_MODE;
 
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-const LONGEST_DELAY: Duration = Duration::from_secs(10);
-/// A command that ran this long starts again with the first delay.
-const STEADY: Duration = Duration::from_secs(30);
-
-/// How long to wait before the next start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Backoff {
-    next: Duration,
-}
-
-impl Backoff {
-    pub(super) fn new() -> Self {
-        Self { next: FIRST_DELAY }
-    }
-
-    /// The delay after a run of the length `ran`.
-    pub(super) fn after(&mut self, ran: Duration) -> Duration {
-        if ran >= STEADY {
-            self.next = FIRST_DELAY;
-        }
-        let delay = self.next;
-        self.next = (delay * 2).min(LONGEST_DELAY);
-        delay
-    }
-}
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Starts the command with its output on `output`. Returns its process id; init reaps it with all others.
 pub(super) fn start(spec: &MachineSpec, output: &OwnedFd) -> io::Result<i32> {
     let (program, arguments) = spec.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
+    command.args(arguments).env_clear().env("PATH", PATH).env("HOME", "/root").envs(&spec.env);
+    spawn(&mut command, output)
+}
+
+/// Starts this program in its mode that uses the machine up, as the leader of a process group.
+pub(super) fn start_ballast(words: &[String], output: &OwnedFd) -> io::Result<i32> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(BALLAST_MODE).args(words).env_clear().env("PATH", PATH).process_group(0);
+    spawn(&mut command, output)
+}
+
+fn spawn(command: &mut Command, output: &OwnedFd) -> io::Result<i32> {
     command
-        .args(arguments)
-        .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("HOME", "/root")
-        .envs(&spec.env)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
@@ -64,14 +46,6 @@ pub(super) fn start(spec: &MachineSpec, output: &OwnedFd) -> io::Result<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn delays_double_and_are_forgotten() {
-        let mut backoff = Backoff::new();
-        let delays: Vec<u128> = (0..9).map(|_| backoff.after(Duration::ZERO).as_millis()).collect();
-        assert_eq!(delays, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
-        assert_eq!(backoff.after(STEADY), FIRST_DELAY);
-    }
 
     #[test]
     fn the_command_hears_signals() {

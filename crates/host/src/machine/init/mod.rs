@@ -9,16 +9,18 @@ mod mounts;
 mod processes;
 mod reaper;
 mod seed;
+mod service;
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 use daruma_world::links::{Prefix, Route};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
 use super::power::{Boot, inherited};
-use super::{CARD, Doing, MachineError};
+use super::{CARD, Doing, MachineError, ballast};
 use crate::netlink::namespace::set_kernel_parameter;
 use crate::netlink::route::Owner;
 use crate::netlink::{Socket, address, link, route};
@@ -28,10 +30,10 @@ pub(crate) use facts::{FACTS_FILE, MachineFacts};
 /// The PID 1 mode of the binary. Must be entered before any thread exists.
 ///
 /// `args` are the words after the mode: the numbers of the inherited descriptors of the machine's
-/// description, the report pipe and the disk.
+/// description, the line to the supervisor and the disk.
 pub fn init_main(args: &[String]) -> ! {
     let fds: Vec<i32> = args.iter().filter_map(|word| word.parse().ok()).collect();
-    let [told, report, disk] = fds.as_slice() else {
+    let [told, line, disk] = fds.as_slice() else {
         eprintln!("init: this mode is started by the supervisor only");
         std::process::exit(2);
     };
@@ -41,17 +43,17 @@ pub fn init_main(args: &[String]) -> ! {
     }
     #[expect(unsafe_code, reason = "takes over inherited descriptors")]
     // SAFETY: the supervisor passes three open descriptors by number and nothing here has touched them.
-    let (told, report, disk) = unsafe { (inherited(*told), inherited(*report), inherited(*disk)) };
-    let mut report = File::from(report);
+    let (told, line, disk) = unsafe { (inherited(*told), inherited(*line), inherited(*disk)) };
+    close_on_exec(&[&line]);
+    let mut line = UnixStream::from(line);
     match boot(told, disk) {
         Ok((boot, log)) => {
             // A supervisor that no longer listens has its reasons; the machine runs.
-            let _ = report.write_all(b"ready\n");
-            drop(report);
-            reaper::run(boot.spec, log)
+            let _ = line.write_all(b"ready\n");
+            reaper::run(boot.spec, log, line)
         }
         Err(error) => {
-            let _ = writeln!(report, "{error}");
+            let _ = writeln!(line, "{error}");
             eprintln!("init: {error}");
             std::process::exit(3);
         }
@@ -73,6 +75,7 @@ fn boot(told: OwnedFd, disk: OwnedFd) -> Result<(Boot, log::Log), MachineError> 
     facts::publish(&boot, &host)?;
     network(&boot).doing(|| "configuring the network card".to_owned())?;
     seed::write(&boot, &host)?;
+    ballast::sweep(&boot.pressures);
     let log = log::Log::open(&boot.spec.log_file).doing(|| format!("opening {}", boot.spec.log_file.display()))?;
     Ok((boot, log))
 }

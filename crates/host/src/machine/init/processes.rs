@@ -1,6 +1,8 @@
 //! The machine's processes as a whole: who survives, who is buried, who is told to go.
+#![expect(clippy::disallowed_methods, reason = "waits for the end of processes")]
 
 use std::fs;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -41,6 +43,14 @@ pub(super) fn others_live() -> bool {
 /// Ends the machine: the kernel kills what is left and tells the supervisor which of the two it was.
 pub(super) fn end(reboot: bool) -> ! {
     let mode = if reboot { nix::sys::reboot::RebootMode::RB_AUTOBOOT } else { nix::sys::reboot::RebootMode::RB_POWER_OFF };
+    // What was killed may be in the middle of a write. One that the kernel holds does not keep the machine.
+    for _ in 0..200 {
+        bury();
+        if !others_live() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
     // Only the machine's own disk: the host's others are none of its business.
     if let Ok(disk) = fs::File::open("/var") {
         let _ = nix::unistd::syncfs(&disk);

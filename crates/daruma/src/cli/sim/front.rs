@@ -1,0 +1,99 @@
+//! HTTPS in front of a virtual API server: requests of real clients go in, answers come out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use daruma_client::connection::{Handler, Peer};
+use daruma_client::{Body, BodyError, TransportError, full_body, stream_body};
+use daruma_rehearsal::Doors;
+use daruma_rehearsal::sim::Injector;
+use futures::FutureExt;
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use tokio::sync::{mpsc, oneshot};
+
+/// Chunks of an answer that wait for a slow reader.
+const WAITING: usize = 16;
+
+/// Requests whose answer has not begun.
+#[derive(Clone, Default)]
+pub struct Waiting(Arc<AtomicUsize>);
+
+impl Waiting {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+type Answer = Result<Response<mpsc::Receiver<Result<Bytes, BodyError>>>, TransportError>;
+
+/// The handler of the real world's server.
+pub fn handler(injector: Injector, doors: Doors, waiting: Waiting) -> Handler {
+    Arc::new(move |request: Request<Body>, peer: &Peer| {
+        let (injector, doors, waiting) = (injector.clone(), doors.clone(), waiting.clone());
+        // Whoever shows a certificate of this cluster's authority is its administrator: no other is given out.
+        let known = peer.certificate.is_some();
+        async move {
+            let (sender, answer) = oneshot::channel();
+            let transport = if known { doors.administrator } else { doors.anybody };
+            waiting.0.fetch_add(1, Ordering::SeqCst);
+            injector.inject(carry(transport, request, sender).boxed());
+            let answer: Option<Answer> = answer.await.ok();
+            waiting.0.fetch_sub(1, Ordering::SeqCst);
+            match answer {
+                Some(Ok(response)) => response.map(|chunks| {
+                    stream_body(futures::stream::unfold(chunks, |mut chunks| async move {
+                        chunks.recv().await.map(|chunk| (chunk, chunks))
+                    }))
+                }),
+                Some(Err(error)) => unavailable(&error.to_string()),
+                None => unavailable("the simulation has ended"),
+            }
+        }
+        .boxed()
+    })
+}
+
+/// One request, as a task of the virtual world.
+async fn carry(
+    transport: Arc<dyn daruma_client::Transport>,
+    request: Request<Body>,
+    answer: oneshot::Sender<Answer>,
+) {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
+    let mut inside = Request::new(body);
+    *inside.method_mut() = parts.method;
+    *inside.headers_mut() = parts.headers;
+    *inside.uri_mut() = path.parse().unwrap_or_default();
+    // A client that is gone wants no answer.
+    match transport.call(inside).await {
+        Err(error) => drop(answer.send(Err(error))),
+        Ok(response) => {
+            let (parts, mut body) = response.into_parts();
+            let (sender, chunks) = mpsc::channel(WAITING);
+            if answer.send(Ok(Response::from_parts(parts, chunks))).is_err() {
+                return;
+            }
+            while let Some(frame) = body.frame().await {
+                let chunk = match frame {
+                    Ok(frame) => frame.into_data().map(Ok),
+                    Err(error) => Ok(Err(error)),
+                };
+                if let Ok(chunk) = chunk
+                    && sender.send(chunk).await.is_err()
+                {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn unavailable(why: &str) -> Response<Body> {
+    let mut response = Response::new(full_body(why.to_owned()));
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    response
+}
