@@ -9,6 +9,9 @@ use daruma_kinds::{Kind, Scope};
 use crate::cache::ResourceCache;
 use crate::storage::{Extractor, Head, keys};
 
+/// Objects that have this field are filed by it (pkg/registry/core/pod `Indexers`).
+const INDEXED_FIELD: &str = "spec.nodeName";
+
 /// One resource in one version.
 pub struct Resource {
     /// What it is.
@@ -28,7 +31,10 @@ impl Resource {
             kind,
             head: Head::new(&gvk::api_version(names.group, names.version), names.kind),
             prefix: keys::prefix(names.group, names.plural),
-            cache: Arc::new(ResourceCache::new(Extractor::new(kind.selectable_fields()))),
+            cache: Arc::new(ResourceCache::new(
+                Extractor::new(kind.selectable_fields()),
+                kind.selectable_fields().iter().position(|field| *field == INDEXED_FIELD),
+            )),
         }
     }
 

@@ -41,11 +41,8 @@ pub fn kubeconfig(signer: &dyn Sign, shape: &Shape, pki: &Pki) -> Result<String,
 /// world's making.
 pub fn command(shape: &Shape, kubeconfig: &Path, link: Option<&str>) -> Vec<String> {
     let (first, last) = pool(shape);
-    let mut command = vec![
-        "load-balancer".to_owned(),
-        format!("--kubeconfig={}", kubeconfig.display()),
-        format!("--addresses={first}-{last}"),
-    ];
+    let mut command =
+        vec!["load-balancer".to_owned(), format!("--kubeconfig={}", kubeconfig.display()), format!("--addresses={first}-{last}")];
     if let Some(link) = link {
         command.push(format!("--link={link}"));
         command.push(format!("--own-address={}/24", own_address(shape)));
@@ -66,9 +63,14 @@ mod tests {
             "bootTimeMs": 1, "nodeMonitorGracePeriod": "50s", "defaultTolerationSeconds": 300, "settings": {}
         }))
         .expect("a shape");
-        let command = command(&shape, Path::new("/c"), Some("br0"));
-        let expected =
-            ["load-balancer", "--kubeconfig=/c", "--addresses=10.88.3.224-10.88.3.254", "--link=br0", "--own-address=10.88.3.2/24"];
+        let command = command(&shape, Path::new("/c"), Some("eth0"));
+        let expected = [
+            "load-balancer",
+            "--kubeconfig=/c",
+            "--addresses=10.88.3.224-10.88.3.254",
+            "--link=eth0",
+            "--own-address=10.88.3.2/24",
+        ];
         assert_eq!(command, expected);
         assert!(matches!(Component::parse(command), Ok(Component::LoadBalancer(_))));
         // No worker may get an address of the pool.

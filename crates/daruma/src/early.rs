@@ -9,9 +9,7 @@ pub fn dispatch() {
     let texts: Vec<String> = rest.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
     match mode.to_str() {
         Some("shim") => daruma_runtime::shim_main(rest),
-        Some("bootcamp") => {
-            daruma_runtime::builtin::bootcamp::main(&texts)
-        }
+        Some("bootcamp") => daruma_runtime::builtin::bootcamp::main(&texts),
         Some(mode) => {
             if let Some(code) = daruma_host::modes::run(mode, &texts) {
                 std::process::exit(code);

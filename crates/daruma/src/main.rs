@@ -8,7 +8,7 @@ mod platform;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    daruma_host::allocator::share_one_arena();
+    daruma_host::memory::share_one_arena();
     // Modes that must run before any thread exists, or that must stay small.
     early::dispatch();
     cli::main()

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::checks::{detected_at, in_words, left_at};
-use crate::history::{History, acts_on_machines, is_leaving, pod_at, stays_with_its_node, workload_of};
+use crate::history::{History, acts_on_machines, is_leaving, mends, pod_at, stays_with_its_node, workload_of};
 use crate::record::{AtMs, Entry, EntryKind, Record};
 
 /// Everything that was measured.
@@ -46,7 +46,7 @@ pub struct FaultFigures {
     pub evicted_pods: u64,
     /// Until a pod that was made after the first eviction, of a workload that lost one, was available.
     pub replaced_after_ms: Option<u64>,
-    /// Whether any workload fell below its desired available replicas before the next fault.
+    /// Whether any workload fell below its desired available replicas before the next fault or change by the drill.
     pub fell: bool,
     /// Until every workload that fell had its desired available replicas again; `None` when it did not, or none fell.
     pub back_after_ms: Option<u64>,
@@ -145,18 +145,24 @@ fn faults(history: &History<'_>) -> Vec<FaultFigures> {
             None => steps.push((&entry.step, vec![entry])),
         }
     }
-    let starts: Vec<AtMs> = steps.iter().map(|(_, entries)| entries[0].at_ms).collect();
+    // What a workload loses because it was scaled or restarted is no fault's doing.
+    let changes = history
+        .record
+        .timeline
+        .iter()
+        .filter(|entry| entry.kind == EntryKind::Step && entry.about.contains('/') && acts_on_machines(entry));
+    let starts: Vec<AtMs> = steps.iter().map(|(_, entries)| entries[0].at_ms).chain(changes.map(|entry| entry.at_ms)).collect();
     steps
         .iter()
         .map(|(step, entries)| {
             let at = entries[0].at_ms;
-            let next_fault = starts.iter().copied().filter(|start| *start > at).min().unwrap_or(history.end());
-            one_fault(history, step, entries, next_fault)
+            let next_act = starts.iter().copied().filter(|start| *start > at).min().unwrap_or(history.end());
+            one_fault(history, step, entries, next_act)
         })
         .collect()
 }
 
-fn one_fault(history: &History<'_>, step: &str, entries: &[&Entry], next_fault: AtMs) -> FaultFigures {
+fn one_fault(history: &History<'_>, step: &str, entries: &[&Entry], next_act: AtMs) -> FaultFigures {
     let first = entries[0];
     let at = first.at_ms;
     let of_machines = entries.iter().filter(|entry| acts_on_machines(entry));
@@ -165,7 +171,7 @@ fn one_fault(history: &History<'_>, step: &str, entries: &[&Entry], next_fault: 
         entries.iter().filter(|entry| !acts_on_machines(entry)).map(|entry| name_of(&entry.about)).collect();
     let again = history.record.timeline.iter().find(|entry| {
         let ours = entry.machines.iter().any(|machine| machines.contains(machine.as_str()));
-        let undoes = entry.kind == EntryKind::Undo && (ours || (!step.is_empty() && entry.step == step));
+        let undoes = mends(entry) && (ours || (!step.is_empty() && entry.step == step));
         let breaks = entry.kind == EntryKind::Fault && ours && entry.step != first.step;
         entry.at_ms >= at && (undoes || breaks)
     });
@@ -196,7 +202,7 @@ fn one_fault(history: &History<'_>, step: &str, entries: &[&Entry], next_fault: 
     let mut back = Some(at);
     for workload in history.applications() {
         let stretches = history.below_desired(workload, at, history.end());
-        let Some(&(_, up)) = stretches.first().filter(|(down, _)| *down < next_fault || next_fault == history.end()) else {
+        let Some(&(_, up)) = stretches.first().filter(|(down, _)| *down < next_act || next_act == history.end()) else {
             continue;
         };
         fell = true;
@@ -205,7 +211,7 @@ fn one_fault(history: &History<'_>, step: &str, entries: &[&Entry], next_fault: 
         back = if down_still { None } else { back.map(|latest| latest.max(up)) };
     }
 
-    let undone = again.filter(|entry| entry.kind == EntryKind::Undo);
+    let undone = again.filter(|entry| mends(entry));
     FaultFigures {
         step: step.to_owned(),
         text: first.text.clone(),

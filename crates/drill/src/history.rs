@@ -114,9 +114,9 @@ impl<'a> History<'a> {
         of_step.flat_map(|entry| entry.machines.iter().map(String::as_str)).collect()
     }
 
-    /// Lines of the timeline that are faults, in order.
+    /// Lines of the timeline that are faults, in order; those that only take others back are none.
     pub fn faults(&self) -> impl Iterator<Item = &'a Entry> {
-        self.record.timeline.iter().filter(|entry| entry.kind == EntryKind::Fault)
+        self.record.timeline.iter().filter(|entry| entry.kind == EntryKind::Fault && !mends(entry))
     }
 
     /// Names of nodes.
@@ -248,6 +248,14 @@ impl<'a> History<'a> {
 /// Whether a fault or undo is one of machines; one of a single pod is told by what it is about.
 pub fn acts_on_machines(entry: &Entry) -> bool {
     !entry.about.starts_with("pod/")
+}
+
+/// Whether it takes a fault back: an undo, or a fault whose sense is that.
+pub fn mends(entry: &Entry) -> bool {
+    let by_name = ["power-on", "resume", "mend"]
+        .iter()
+        .any(|name| entry.text.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':')));
+    entry.kind == EntryKind::Undo || (entry.kind == EntryKind::Fault && by_name)
 }
 
 /// Full name of a pod's workload; `None` where it has none.

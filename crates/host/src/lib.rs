@@ -2,13 +2,13 @@
 //!
 //! Invariant: this crate knows no kinds of objects.
 
-pub mod allocator;
 pub mod doctor;
 pub mod hardware;
 pub mod https;
 pub mod links;
 pub mod machine;
 pub mod machines;
+pub mod memory;
 pub mod modes;
 pub mod netlink;
 pub mod packet_rules;

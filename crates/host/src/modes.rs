@@ -10,9 +10,7 @@ use crate::supervisor;
 pub fn run(mode: &str, words: &[String]) -> Option<i32> {
     match mode {
         power::INIT_MODE => init_main(words),
-        supervisor::SUPERVISOR_MODE => {
-            Some(supervisor::main(Path::new(words.first().map(String::as_str).unwrap_or_default())))
-        }
+        supervisor::SUPERVISOR_MODE => Some(supervisor::main(Path::new(words.first().map(String::as_str).unwrap_or_default()))),
         ballast::BALLAST_MODE => Some(ballast::main(words)),
         delay::DELAY_MODE => Some(delay::main(words)),
         _ => None,

@@ -110,6 +110,8 @@ async fn connections_reach_pods_by_healthy_nodes() {
     let spec = |more: serde_json::Value| {
         let mut spec = json!({
             "type": "LoadBalancer", "clusterIP": "10.96.0.5", "externalTrafficPolicy": "Cluster",
+            // This API keeps no status, so each says itself which address is its own.
+            "loadBalancerIP": FIRST,
             "ports": [{"port": 80, "nodePort": 30080, "protocol": "TCP"}]
         });
         spec.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
@@ -123,13 +125,16 @@ async fn connections_reach_pods_by_healthy_nodes() {
         seen.insert(ask(&cluster.host, FIRST, 80).await.expect("answered"));
     }
     // Either pod by way of either node, whose address it sees.
-    assert_eq!(seen.iter().map(|answer| answer.split(' ').next().unwrap_or_default()).collect::<BTreeSet<_>>(), BTreeSet::from(["a", "b"]));
+    assert_eq!(
+        seen.iter().map(|answer| answer.split(' ').next().unwrap_or_default()).collect::<BTreeSet<_>>(),
+        BTreeSet::from(["a", "b"])
+    );
     let other = ask(&cluster.host, FIRST, 81).await.expect_err("no such port");
     assert_eq!(other.kind(), ErrorKind::ConnectionRefused);
     assert!(ask_within(Duration::from_millis(300), &cluster.host, Ipv4Addr::new(10, 88, 0, 225), 80).await.is_err());
 
     // A second service, whose clients stay where they are and which only some may use.
-    let ranges = json!({"sessionAffinity": "ClientIP", "loadBalancerSourceRanges": ["10.88.0.1/32"], "ports": [{"port": 81, "nodePort": 30081}]});
+    let ranges = json!({"loadBalancerIP": "10.88.0.225", "sessionAffinity": "ClientIP", "loadBalancerSourceRanges": ["10.88.0.1/32"], "ports": [{"port": 81, "nodePort": 30081}]});
     cluster.service("guarded", spec(ranges), &pods);
     let second = Ipv4Addr::new(10, 88, 0, 225);
     eventually("the second address answers", async || ask(&cluster.host, second, 81).await.is_ok()).await;
@@ -138,7 +143,7 @@ async fn connections_reach_pods_by_healthy_nodes() {
     eventually("it is gone", async || ask_within(Duration::from_millis(300), &cluster.host, second, 81).await.is_err()).await;
 
     // Datagrams of one socket that never changes.
-    let udp = json!({"ports": [{"port": 53, "nodePort": 30053, "protocol": "UDP"}]});
+    let udp = json!({"loadBalancerIP": "10.88.0.225", "ports": [{"port": 53, "nodePort": 30053, "protocol": "UDP"}]});
     cluster.service("names", spec(udp), &[(a.address, 5353, "worker-0")]);
     let socket = cluster.host.run(|| UdpSocket::bind("0.0.0.0:0")).await.expect("bound");
     socket.set_read_timeout(Some(Duration::from_millis(100))).expect("set");

@@ -9,7 +9,6 @@ use daruma_api::meta::ObjectExt;
 use daruma_api::metav1::ObjectMeta;
 use daruma_apiserver::storage::keys;
 use daruma_client::{Client, ClientError, ListOptions, WatchEvent};
-use daruma_world::containers::ContainerRuntime;
 use futures::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,23 +35,15 @@ async fn look(guard: Guard, client: Client, machines: programs::Running) {
         let now: Vec<_> = machines.lock().expect("no panic while held").values().cloned().collect();
         let mut containers = BTreeSet::new();
         for machine in now {
-            let engine = machine.engine();
-            let living = engine.living();
-            if living.is_empty() {
-                continue;
-            }
-            // An engine whose service is stopped says nothing; what it ran is seen when it is back.
-            let (Ok(sandboxes), Ok(list)) = (engine.list_sandboxes().await, engine.list_containers().await) else { continue };
-            for container in list.into_iter().filter(|container| living.contains(&container.id)) {
-                let Some(sandbox) = sandboxes.iter().find(|sandbox| sandbox.id == container.sandbox_id) else { continue };
+            machine.engine().each_living(|sandbox, container| {
                 containers.insert(Running {
-                    namespace: sandbox.config.namespace.clone(),
-                    pod: sandbox.config.name.clone(),
-                    uid: sandbox.config.uid.clone(),
-                    container: container.config.name.clone(),
+                    namespace: sandbox.namespace.clone(),
+                    pod: sandbox.name.clone(),
+                    uid: sandbox.uid.clone(),
+                    container: container.name.clone(),
                     machine: machine.name().to_owned(),
                 });
-            }
+            });
         }
         guard.running(world.monotonic(), &containers);
         world.sleep(PERIOD).await;

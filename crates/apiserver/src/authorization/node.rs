@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{Decision, Question};
 use crate::document::{list, text};
 use crate::server::ApiServer;
+use crate::storage::Item;
 
 /// Whether the kubelet of `node` may.
 ///
@@ -99,8 +100,14 @@ async fn is_referred(server: &Arc<ApiServer>, node: &str, question: &Question<'_
             .get(crate::storage::keys::object(question.namespace, question.name).as_str())
             .is_some_and(|item| item.field(field) == node));
     }
-    let of_node = snapshot.objects.values().filter(|item| item.namespace() == question.namespace && item.field(field) == node);
-    Ok(of_node
+    // A name stands in JSON as it is, so most pods that do not refer to it need not be decoded.
+    let may_refer = |item: &&Arc<Item>| {
+        item.namespace() == question.namespace
+            && std::str::from_utf8(&item.value).is_ok_and(|stored| stored.contains(question.name))
+    };
+    Ok(snapshot
+        .placed(node)
+        .filter(may_refer)
         .filter_map(|item| serde_json::from_slice::<Value>(&item.value).ok())
         .any(|pod| refers(&pod, question.resource, question.name)))
 }

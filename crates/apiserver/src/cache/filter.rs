@@ -67,6 +67,11 @@ impl Filter {
         self.exact(Field::Name)
     }
 
+    /// The value that the selectable field of this number must have.
+    pub fn exact_field(&self, index: usize) -> Option<&str> {
+        self.exact(Field::Other(index))
+    }
+
     /// Whether `item` is selected.
     pub fn matches(&self, item: &Item) -> bool {
         (self.namespace.is_empty() || item.namespace() == self.namespace)

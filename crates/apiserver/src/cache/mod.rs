@@ -5,6 +5,7 @@
 
 mod feed;
 mod filter;
+mod placed;
 mod resource_cache;
 mod watcher;
 

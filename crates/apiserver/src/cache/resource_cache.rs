@@ -8,6 +8,7 @@ use daruma_store::{Event, KeyValue};
 use tokio::sync::{Notify, mpsc};
 
 use super::filter::IndexKey;
+use super::placed::Placed;
 use super::watcher::CAPACITY;
 use super::{Delivery, EventType, Filter, Watcher};
 use crate::storage::{Extractor, Item, keys};
@@ -73,9 +74,19 @@ pub struct Snapshot {
     pub objects: imbl::OrdMap<Arc<str>, Arc<Item>>,
     /// The revision up to which this resource is known to be complete.
     pub revision: u64,
+    placed: Placed,
 }
 
 impl Snapshot {
+    fn empty(indexed: Option<usize>) -> Self {
+        Self { placed: Placed::by(indexed), ..Self::default() }
+    }
+
+    /// The objects whose indexed field has this value, in key order. None where the resource has no index.
+    pub fn placed<'a>(&'a self, value: &'a str) -> impl Iterator<Item = &'a Arc<Item>> + Send + 'a {
+        self.placed.keys(value).filter_map(|key| self.objects.get(key))
+    }
+
     /// The objects that `filter` selects, after the key `start_after`, in key order.
     pub fn select<'a>(&'a self, filter: &'a Filter, start_after: &'a str) -> Box<dyn Iterator<Item = &'a Arc<Item>> + Send + 'a> {
         if let Some(name) = filter.exact_name()
@@ -83,6 +94,9 @@ impl Snapshot {
         {
             let found = self.objects.get(keys::object(&filter.namespace, name).as_str());
             return Box::new(found.into_iter().filter(move |item| item.key.as_ref() > start_after && filter.matches(item)));
+        }
+        if let Some(value) = self.placed.field().and_then(|field| filter.exact_field(field)) {
+            return Box::new(self.placed(value).filter(move |item| *item.key > *start_after && filter.matches(item)));
         }
         let prefix = if filter.namespace.is_empty() { String::new() } else { format!("{}/", filter.namespace) };
         let from: Arc<str> = if start_after > prefix.as_str() { start_after.into() } else { prefix.as_str().into() };
@@ -127,6 +141,8 @@ struct Registered {
 #[derive(Debug)]
 pub struct ResourceCache {
     extractor: Extractor,
+    /// The selectable field by which objects are filed.
+    indexed: Option<usize>,
     state: Mutex<State>,
     version: AtomicU64,
     pub(super) loaded: Notify,
@@ -142,9 +158,10 @@ pub(super) enum Loading {
 }
 
 impl ResourceCache {
-    /// An empty cache that knows how to read its objects.
-    pub fn new(extractor: Extractor) -> Self {
-        Self { extractor, state: Mutex::default(), version: AtomicU64::new(0), loaded: Notify::new() }
+    /// An empty cache that knows how to read its objects, and files them by the selectable field of this number.
+    pub fn new(extractor: Extractor, indexed: Option<usize>) -> Self {
+        let state = State { snapshot: Snapshot::empty(indexed), ..State::default() };
+        Self { extractor, indexed, state: Mutex::new(state), version: AtomicU64::new(0), loaded: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -201,7 +218,9 @@ impl ResourceCache {
             return Err(TooOld { requested: revision, oldest: state.floor });
         }
         let start = state.history.partition_point(|change| change.revision <= revision);
-        let backlog: VecDeque<Arc<Change>> = state.history.range(start..).cloned().collect();
+        // Most watchers of a large cluster want little of it: they do not keep the rest alive.
+        let is_wanted = |change: &&Arc<Change>| change.seen_through(filter).is_some();
+        let backlog: VecDeque<Arc<Change>> = state.history.range(start..).filter(is_wanted).cloned().collect();
         Ok(state.register(backlog, revision, filter))
     }
 
@@ -233,11 +252,12 @@ impl ResourceCache {
 
     /// Takes the objects of a range at `revision`, then what arrived meanwhile.
     pub(super) fn finish_loading(&self, epoch: u64, prefix: &str, items: Vec<KeyValue>, revision: u64) {
-        let mut objects = imbl::OrdMap::new();
+        let mut snapshot = Snapshot { revision, ..Snapshot::empty(self.indexed) };
         for one in items {
             let Some(key) = one.key.strip_prefix(prefix) else { continue };
             let item = Arc::new(Item::new(key, one.mod_revision, one.value, &self.extractor));
-            objects.insert(item.key.clone(), item);
+            snapshot.placed.change(None, Some(&item));
+            snapshot.objects.insert(item.key.clone(), item);
         }
         let mut state = self.state();
         if state.epoch != epoch {
@@ -245,7 +265,7 @@ impl ResourceCache {
             self.loaded.notify_waiters();
             return;
         }
-        state.snapshot = Snapshot { objects, revision };
+        state.snapshot = snapshot;
         (state.base, state.floor) = (revision, revision);
         state.history.clear();
         state.history_bytes = 0;
@@ -278,7 +298,8 @@ impl ResourceCache {
     /// Forgets everything and closes all watchers: the store's history was lost in between.
     pub(super) fn reset(&self) {
         let mut state = self.state();
-        *state = State { next_watcher: state.next_watcher, epoch: state.epoch + 1, ..State::default() };
+        let snapshot = Snapshot::empty(self.indexed);
+        *state = State { next_watcher: state.next_watcher, epoch: state.epoch + 1, snapshot, ..State::default() };
         self.version.store(0, Ordering::Release);
     }
 }
@@ -324,6 +345,7 @@ impl State {
         let previous = self.snapshot.objects.get(key).cloned();
         let key: Arc<str> = previous.as_ref().map_or_else(|| Arc::from(key), |item| item.key.clone());
         let item = event.value.map(|value| Arc::new(Item::new(key.clone(), event.revision, value.value, extractor)));
+        self.snapshot.placed.change(previous.as_ref(), item.as_ref());
         match &item {
             Some(item) => {
                 self.snapshot.objects.insert(key.clone(), item.clone());

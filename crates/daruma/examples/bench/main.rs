@@ -70,7 +70,7 @@ fn runtime() -> tokio::runtime::Runtime {
 
 fn main() -> ExitCode {
     // As every process of the product.
-    daruma_host::allocator::share_one_arena();
+    daruma_host::memory::share_one_arena();
     let mut names: Vec<String> = std::env::args().skip(1).collect();
     let mut binary = std::env::current_exe().ok().and_then(|path| Some(path.parent()?.parent()?.join("daruma")));
     if let Some(at) = names.iter().position(|name| name == "--binary") {

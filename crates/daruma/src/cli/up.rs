@@ -11,7 +11,7 @@ use daruma_cluster::pki::Pki;
 use daruma_cluster::shape::{Role, Shape};
 use daruma_host::doctor;
 use daruma_host::machine::subnet::Subnet;
-use daruma_host::machine::switch::BRIDGE;
+use daruma_host::machine::CARD;
 use daruma_host::supervisor::{self, Client, Program, SupervisorConfig, SupervisorError};
 use daruma_world::World;
 
@@ -105,7 +105,7 @@ async fn up(flags: &Flags) -> Result<()> {
         root: root.clone(),
         machines: up_machines::specs(&world, &shape, &pki, subnet, &images)?,
         subnet,
-        beside: vec![load_balancer::command(&shape, &directory.load_balancer(), Some(BRIDGE))],
+        beside: vec![load_balancer::command(&shape, &directory.load_balancer(), Some(CARD))],
     };
     let progress = up_wait::Progress::new(flags.output == Output::Text);
     progress.say(&format!("starting {} machines", shape.machines.len()));

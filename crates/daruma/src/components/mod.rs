@@ -5,11 +5,15 @@ pub mod connection;
 pub mod image_socket;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 pub use daruma_cluster::boot::{Component, check_setting, flags};
 
 use crate::platform::RealPlatform;
+
+/// After this long a component has started, and does what it will do from then on.
+const STARTED_AFTER: Duration = Duration::from_secs(10);
 
 /// Runs a component until it ends.
 pub fn run(component: Component) -> Result<()> {
@@ -24,6 +28,10 @@ pub fn run(component: Component) -> Result<()> {
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = runtime.enable_all().max_blocking_threads(16).build()?;
+    runtime.spawn(async {
+        tokio::time::sleep(STARTED_AFTER).await;
+        daruma_host::memory::let_go_of_start_up();
+    });
     // The real world is made of the runtime that it is made in.
     let result = runtime.block_on(async { component.run(Arc::new(RealPlatform::new())).await });
     // Blocking calls that never return (reads of pipes, waits) must not keep the process.

@@ -126,9 +126,19 @@ impl Cluster {
         watch
     }
 
+    /// Directory of all clusters, and the name of this one.
+    pub fn place(&self) -> (&std::path::Path, &str) {
+        (&self.root, &self.name)
+    }
+
     /// Pods of the story's Deployment, in name order.
     pub fn pods(&self) -> Vec<Value> {
-        let list = self.json(&["get", "pods", "-l", "app=kubernetes-bootcamp"]);
+        self.pods_of("app=kubernetes-bootcamp")
+    }
+
+    /// Pods with these labels, in name order.
+    pub fn pods_of(&self, labels: &str) -> Vec<Value> {
+        let list = self.json(&["get", "pods", "-l", labels]);
         list["items"].as_array().cloned().unwrap_or_default()
     }
 

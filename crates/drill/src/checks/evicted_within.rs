@@ -83,7 +83,7 @@ impl Rule for EvictedWithin {
         let early = self.not_before.is_some_and(|early| first.0 < early.as_ms());
         let text = match left.len() {
             1 => format!("{} after {}", last.1, length(last.0)),
-            many if first.0 == last.0 => format!("{many} pods after {}", length(last.0)),
+            many if length(first.0) == length(last.0) => format!("{many} pods after {}", length(last.0)),
             many => format!("{many} pods, the first after {}, the last after {}", length(first.0), length(last.0)),
         };
         Finding::new(last.0 <= self.limit.as_ms() && !early, text)

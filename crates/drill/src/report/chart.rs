@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use super::junit::escape;
 use super::lanes::{Group, Lane, Lanes, Segment, pod_class};
 use super::terminal::clock;
-use crate::history::{DELETED, History};
+use crate::history::{DELETED, History, mends};
 use crate::record::{AtMs, EntryKind, NodeState, PodState};
 use crate::span::length;
 
@@ -37,11 +37,10 @@ pub(super) fn draw(history: &History<'_>) -> (String, Vec<String>) {
     chart.axis(top);
     let bottom = chart.y;
     let mut svg = format!(
-        "<svg id=\"chart\" viewBox=\"0 0 {WIDTH} {:.0}\" role=\"group\" tabindex=\"0\" aria-label=\"What happened over time. \
+        "<svg id=\"chart\" viewBox=\"0 0 {WIDTH} {bottom:.0}\" role=\"group\" tabindex=\"0\" aria-label=\"What happened over time. \
          Arrow keys go from one thing to the next.\">\n<defs><pattern id=\"hatch\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" \
          patternTransform=\"rotate(45)\"><rect width=\"6\" height=\"6\" class=\"hatch-a\"/><rect width=\"3\" height=\"6\" class=\"hatch-b\"/>\
-         </pattern></defs>\n",
-        bottom
+         </pattern></defs>\n"
     );
     svg.push_str(&chart.body);
     for (x, class) in flags {
@@ -70,7 +69,7 @@ impl Chart<'_, '_> {
 
     /// Column of a moment, and the moment at which a column begins.
     fn column(&self, at_ms: AtMs) -> usize {
-        ((at_ms.min(self.end) as u128 * COLUMNS as u128 / u128::from(self.end)) as usize).min(COLUMNS - 1)
+        ((u128::from(at_ms.min(self.end)) * COLUMNS as u128 / u128::from(self.end)) as usize).min(COLUMNS - 1)
     }
 
     fn column_at(&self, column: usize) -> AtMs {
@@ -116,7 +115,7 @@ impl Chart<'_, '_> {
                 levels[level] = x;
             }
             let y = 14.0 + 22.0 * level as f64;
-            let class = if entry.kind == EntryKind::Fault { "fault" } else { "undo" };
+            let class = if mends(entry) { "undo" } else { "fault" };
             let tip = format!("{} {} {}", clock(entry.at_ms), entry.about, entry.text);
             let _ = writeln!(
                 self.body,

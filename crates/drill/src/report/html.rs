@@ -213,7 +213,9 @@ fn write_timeline(page: &mut String, lines: &[Line<'_>]) {
         let kind = kind_name(entry.kind);
         let reason = if entry.reason.is_empty() { String::new() } else { format!("<b>{}</b> ", escape(&entry.reason)) };
         let text = match entry.text.split_once('\n') {
-            _ if entry.kind == EntryKind::View && !entry.about.is_empty() => format!("<pre tabindex=\"0\">{}</pre>", escape(&entry.text)),
+            _ if entry.kind == EntryKind::View && !entry.about.is_empty() => {
+                format!("<pre tabindex=\"0\">{}</pre>", escape(&entry.text))
+            }
             Some((first, rest)) => format!("{}<pre tabindex=\"0\">{}</pre>", escape(first), escape(rest)),
             None => escape(&entry.text),
         };

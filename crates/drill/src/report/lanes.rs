@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::{DELETED, History, acts_on_machines, stays_with_its_node};
+use crate::history::{DELETED, History, acts_on_machines, mends, stays_with_its_node};
 use crate::record::{AtMs, Entry, EntryKind, NodeState, PodState};
 
 /// Lanes of single nodes at most; with so many nodes or fewer, each has one.
@@ -199,6 +199,7 @@ fn node_segment(state: &NodeState, to_ms: AtMs) -> Segment {
 }
 
 /// From each fault on a machine to what took it back; one that takes itself back (a reset) ends when the kubelet says so.
+/// What nothing takes back, and leaves the node Ready, was over at once (a killed program).
 fn broken(history: &History<'_>, node: &str) -> Vec<Segment> {
     let about = format!("node/{node}");
     let ends_it = |entry: &Entry| match entry.kind {
@@ -208,8 +209,13 @@ fn broken(history: &History<'_>, node: &str) -> Vec<Segment> {
     };
     let acts: Vec<_> = history.record.timeline.iter().filter(|entry| ends_it(entry)).collect();
     let mut segments = Vec::new();
-    for (index, fault) in acts.iter().enumerate().filter(|(_, entry)| entry.kind == EntryKind::Fault) {
-        let to_ms = acts.get(index + 1).map_or(history.end(), |next| next.at_ms);
+    for (index, fault) in acts.iter().enumerate().filter(|(_, entry)| entry.kind == EntryKind::Fault && !mends(entry)) {
+        let lost = || history.node_at(node, history.end()).is_some_and(|state| state.ready != "True");
+        let to_ms = match acts.get(index + 1) {
+            Some(next) if next.kind == EntryKind::Event || mends(next) => next.at_ms,
+            None if lost() => history.end(),
+            _ => fault.at_ms,
+        };
         let label = if fault.step.is_empty() { fault.text.clone() } else { fault.step.clone() };
         let tip = format!("{node}, in truth: {}", fault.text);
         segments.push(Segment { from_ms: fault.at_ms, to_ms, class: "broken", label, tip });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::select;
 
-use crate::checks::events_seen::matches;
+use crate::checks::matches;
 use crate::file::{EventSeen, WaitFor, Workload};
 use crate::record::EntryKind;
 use crate::scene::Scene;

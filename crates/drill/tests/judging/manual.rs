@@ -14,7 +14,8 @@ fn faults_table() -> String {
             None => format!("`{}`: {}", parameter.name, parameter.about),
         };
         let parameters: Vec<_> = fault.parameters().iter().map(parameter).collect();
-        let only = fault.only_in().map_or(String::new(), |world| format!(" Only in the {} world.", format!("{world:?}").to_lowercase()));
+        let only =
+            fault.only_in().map_or(String::new(), |world| format!(" Only in the {} world.", format!("{world:?}").to_lowercase()));
         let undo = if fault.lasts() { "yes" } else { "over at once" };
         format!("| `{}` | {}{only} | {} | {undo} |\n", fault.name(), fault.summary(), parameters.join("<br>"))
     };

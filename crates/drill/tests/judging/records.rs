@@ -28,25 +28,25 @@ impl Pen {
 
     pub fn fault(&mut self, step: &str, about: &str, text: &str, machines: &[&str]) -> &mut Self {
         let entry = self.entry(EntryKind::Fault, "drill", about, text);
-        entry.step = step.to_owned();
+        step.clone_into(&mut entry.step);
         entry.machines = machines.iter().map(|machine| (*machine).to_owned()).collect();
         self
     }
 
     pub fn undo(&mut self, step: &str, about: &str, text: &str, machines: &[&str]) -> &mut Self {
         let entry = self.entry(EntryKind::Undo, "drill", about, text);
-        entry.step = step.to_owned();
+        step.clone_into(&mut entry.step);
         entry.machines = machines.iter().map(|machine| (*machine).to_owned()).collect();
         self
     }
 
     pub fn step(&mut self, step: &str, kind: EntryKind, text: &str) -> &mut Self {
-        self.entry(kind, "drill", "", text).step = step.to_owned();
+        step.clone_into(&mut self.entry(kind, "drill", "", text).step);
         self
     }
 
     pub fn event(&mut self, who: &str, about: &str, reason: &str, text: &str) -> &mut Self {
-        self.entry(EntryKind::Event, who, about, text).reason = reason.to_owned();
+        reason.clone_into(&mut self.entry(EntryKind::Event, who, about, text).reason);
         self
     }
 

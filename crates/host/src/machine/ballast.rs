@@ -201,9 +201,9 @@ fn hold_memory(id: PressureId, bytes: u64) -> ! {
     let memory = memory_file(bytes);
     loop {
         let more = (bytes - held).min(PIECE_BYTES);
-        let taken = memory.as_ref().is_ok_and(|memory| {
-            more > 0 && fallocate(memory.as_fd(), FallocateFlags::empty(), held as i64, more as i64).is_ok()
-        });
+        let taken = memory
+            .as_ref()
+            .is_ok_and(|memory| more > 0 && fallocate(memory.as_fd(), FallocateFlags::empty(), held as i64, more as i64).is_ok());
         if taken {
             held += more;
             continue;

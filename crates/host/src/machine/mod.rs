@@ -20,7 +20,7 @@ pub mod switch;
 pub mod usage;
 
 /// A machine's network card.
-pub(crate) const CARD: &str = "eth0";
+pub const CARD: &str = "eth0";
 
 pub use error::{Doing, MachineError};
 pub use init::init_main;

@@ -89,8 +89,7 @@ mod tests {
     #[test]
     fn documents_come_through_in_pieces() {
         let (near, far) = UnixStream::pair().unwrap();
-        let order =
-            Order { number: 7, what: What::Signal { service: "kubelet".to_owned(), signal: Signal::Kill } };
+        let order = Order { number: 7, what: What::Signal { service: "kubelet".to_owned(), signal: Signal::Kill } };
         (&near).write_all(b"{\"number\":").unwrap();
         let mut received = Received::default();
         received.read(&far).unwrap();

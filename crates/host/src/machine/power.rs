@@ -105,13 +105,8 @@ pub fn on(
     let attached = disk::attach(&place.image())?;
     let cgroup = MachineCgroup::create(&place.cgroup, spec)?;
     let boot_id = new_uuid().doing(|| "drawing a boot id".to_owned())?;
-    let boot = Boot {
-        spec: spec.clone(),
-        boot_id: boot_id.clone(),
-        disk: attached.device.clone(),
-        stage: place.stage(),
-        pressures,
-    };
+    let boot =
+        Boot { spec: spec.clone(), boot_id: boot_id.clone(), disk: attached.device.clone(), stage: place.stage(), pressures };
     let disk_number = attached.number;
     let started = start(&boot, &cgroup, switch, log, attached.fd);
     match started {

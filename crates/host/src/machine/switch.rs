@@ -17,8 +17,7 @@ use crate::netlink::link::{self, End, Place};
 use crate::netlink::namespace::{self, set_kernel_parameter};
 use crate::netlink::{Socket, address};
 
-/// The link inside the switch that all machines are behind.
-pub const BRIDGE: &str = "br0";
+const BRIDGE: &str = "br0";
 const UPLINK: &str = "uplink";
 /// Queues of packets that are held back. A change of faults uses the other half, because a queue has one owner.
 const FIRST_QUEUES: [u16; 2] = [0, 0x4000];
@@ -51,15 +50,8 @@ impl Switch {
     pub fn create(uplink: &str, subnet: Subnet) -> Result<Self, MachineError> {
         let furnished = namespace::visit_new(Self::furnish);
         let (namespace, inside) = furnished.doing(|| "making the bridge of the switch".to_owned())?;
-        let mut switch = Self {
-            namespace,
-            inside,
-            uplink: uplink.to_owned(),
-            subnet,
-            faults: Vec::new(),
-            delayer: None,
-            generation: 0,
-        };
+        let mut switch =
+            Self { namespace, inside, uplink: uplink.to_owned(), subnet, faults: Vec::new(), delayer: None, generation: 0 };
         let connected = switch.connect_host().doing(|| format!("connecting the host by {uplink}"));
         if connected.is_err() {
             // The first error is the one to report.
@@ -150,9 +142,24 @@ impl Switch {
         Ok(())
     }
 
-    /// Runs `work` on this very thread inside the switch's network.
-    pub(crate) fn visit<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        namespace::visit(&self.namespace, work)
+    /// Makes a further network namespace with a card `eth0` that is plugged in as a machine's, for a program that is
+    /// none. It goes, with its port, when the last one that has it open ends.
+    pub(crate) fn plug_program(&mut self, program: &str) -> Result<File, MachineError> {
+        let plugged = namespace::visit_new(|| {
+            for group in ["all", "default"] {
+                set_kernel_parameter(&format!("ipv6/conf/{group}/disable_ipv6"), "1", true)?;
+            }
+            link::set_up(&mut Socket::route()?, "lo", true)?;
+            namespace::current()
+        });
+        let plugged = plugged.and_then(|namespace| {
+            let hash = super::spec::fnv(format!("{}/{program}", self.uplink).as_bytes()).to_be_bytes();
+            let mac = [0x02, 0xdb, hash[4], hash[5], hash[6], hash[7]];
+            add_port(&mut self.inside, &port_name(program), CARD, mac, Place::Namespace(namespace.as_fd()))?;
+            namespace::visit(&namespace, || link::set_up(&mut Socket::route()?, CARD, true))?;
+            Ok(namespace)
+        });
+        plugged.doing(|| format!("connecting {program} to the switch"))
     }
 
     /// The switch's namespace as a path that other processes can open while this one lives.

@@ -53,7 +53,7 @@ impl SupervisedMachines {
 
     /// How the machines are, and everything that is broken.
     pub fn status(&self) -> Answer<ClusterStatus> {
-        self.ask(|client| client.status())
+        self.ask(Client::status)
     }
 
     /// Makes a further machine and switches it on; completes when its init runs.
@@ -107,10 +107,7 @@ impl SupervisedMachines {
         Client::connect(&self.root, &self.cluster)
     }
 
-    fn ask<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Client) -> Result<T, SupervisorError> + Send + 'static,
-    ) -> Answer<T> {
+    fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut Client) -> Result<T, SupervisorError> + Send + 'static) -> Answer<T> {
         let machines = self.clone();
         blocking(move || work(&mut machines.client()?))
     }

@@ -1,6 +1,8 @@
-//! Programs that stand beside the machines, in the switch's network: started with it, kept running, ended with it.
+//! Programs that stand beside the machines, each with a card of its own at the switch: started with it, kept running,
+//! ended with it.
 #![expect(clippy::disallowed_methods, reason = "the supervisor has no world: it is the machines' clock")]
 
+use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -8,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
+use crate::machine::MachineError;
 use crate::machine::switch::Switch;
+use crate::netlink::namespace;
 
 /// Time from the end of a program to its next start.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
@@ -17,14 +21,16 @@ const RESTART_DELAY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Beside {
     arguments: Vec<String>,
+    namespace: File,
     child: Option<Child>,
     start_at: Option<Instant>,
 }
 
 impl Beside {
     /// A program that starts as soon as [`Self::tend`] is called.
-    pub(super) fn new(arguments: &[String]) -> Self {
-        Self { arguments: arguments.to_vec(), child: None, start_at: Some(Instant::now()) }
+    pub(super) fn new(arguments: &[String], switch: &mut Switch) -> Result<Self, MachineError> {
+        let namespace = switch.plug_program(name(arguments))?;
+        Ok(Self { arguments: arguments.to_vec(), namespace, child: None, start_at: Some(Instant::now()) })
     }
 
     /// When it has to be started.
@@ -33,29 +39,29 @@ impl Beside {
     }
 
     /// Notes its end, and starts it where that is due.
-    pub(super) fn tend(&mut self, switch: &Switch, now: Instant) {
+    pub(super) fn tend(&mut self, now: Instant) {
         if let Some(child) = &mut self.child
             && !matches!(child.try_wait(), Ok(None))
         {
-            eprintln!("supervisor: {} has ended", self.name());
+            eprintln!("supervisor: {} has ended", name(&self.arguments));
             self.child = None;
             self.start_at = Some(now + RESTART_DELAY);
         }
         if self.start_at.is_some_and(|at| now >= at) {
             self.start_at = None;
-            match switch.visit(|| spawn(&self.arguments)) {
+            match namespace::visit(&self.namespace, || spawn(&self.arguments)) {
                 Ok(child) => self.child = Some(child),
                 Err(error) => {
-                    eprintln!("supervisor: starting {}: {error}", self.name());
+                    eprintln!("supervisor: starting {}: {error}", name(&self.arguments));
                     self.start_at = Some(now + RESTART_DELAY);
                 }
             }
         }
     }
+}
 
-    fn name(&self) -> &str {
-        self.arguments.first().map_or("a program", String::as_str)
-    }
+fn name(arguments: &[String]) -> &str {
+    arguments.first().map_or("program", String::as_str)
 }
 
 impl Drop for Beside {

@@ -63,22 +63,27 @@ impl Cluster {
         let machines = config.machines.iter().map(|spec| Machine::new(spec, &config, &cgroup)).collect();
         let names: Vec<&str> = config.machines.iter().map(|spec| spec.name.as_str()).collect();
         let journal = Journal::open(config.files().faults, &names);
-        let beside = config.beside.iter().map(|arguments| Beside::new(arguments)).collect();
-        let mut cluster = Self { config, cgroup, switch, beside, machines, journal, log, _lock: lock };
-        let started = cluster.make_disks().and_then(|()| {
+        let mut cluster = Self { config, cgroup, switch, beside: Vec::new(), machines, journal, log, _lock: lock };
+        let started = cluster.make_disks().and_then(|()| cluster.plug_programs()).and_then(|()| {
             (0..cluster.machines.len()).try_for_each(|index| cluster.switch_on(index).map_err(SupervisorError::from))
         });
         match started {
-            Ok(()) => {
-                cluster.advance(Instant::now());
-                Ok(cluster)
-            }
+            Ok(()) => Ok(cluster),
             Err(error) => {
                 // The first error is the one to report.
                 let _ = cluster.down(true);
                 Err(error)
             }
         }
+    }
+
+    fn plug_programs(&mut self) -> Result<(), SupervisorError> {
+        for arguments in &self.config.beside {
+            let mut program = Beside::new(arguments, &mut self.switch)?;
+            program.tend(Instant::now());
+            self.beside.push(program);
+        }
+        Ok(())
     }
 
     /// All at once: making a disk is another program's work.
@@ -285,7 +290,7 @@ impl Cluster {
             eprintln!("supervisor: {error}");
         }
         for program in &mut self.beside {
-            program.tend(&self.switch, now);
+            program.tend(now);
         }
         for index in 0..self.machines.len() {
             let machine = &mut self.machines[index];

@@ -33,8 +33,7 @@ struct Written {
 impl Journal {
     /// What an earlier supervisor left on the disks of these machines. A file that cannot be read counts as none.
     pub(super) fn open(path: PathBuf, machines: &[&str]) -> Self {
-        let written: Written =
-            fs::read(&path).ok().and_then(|content| serde_json::from_slice(&content).ok()).unwrap_or_default();
+        let written: Written = fs::read(&path).ok().and_then(|content| serde_json::from_slice(&content).ok()).unwrap_or_default();
         let mut pressures = written.faults.pressures;
         pressures.retain(|it| is_on_disk(&it.pressure) && machines.contains(&it.machine.as_str()));
         Self { path, next: written.next, pressures, programs: Vec::new() }

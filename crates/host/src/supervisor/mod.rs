@@ -43,7 +43,8 @@ pub struct SupervisorConfig {
     pub machines: Vec<MachineSpec>,
     /// The machines' addresses, as [`Subnet::choose`] gave them.
     pub subnet: Subnet,
-    /// Modes of the binary, with their arguments, that are kept running beside the machines, in the switch's network.
+    /// Modes of the binary, with their arguments, that are kept running beside the machines, with a card of
+    /// their own at the switch.
     #[serde(default)]
     pub beside: Vec<Vec<String>>,
 }

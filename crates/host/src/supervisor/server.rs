@@ -110,7 +110,7 @@ fn serve(mut cluster: Cluster, listener: &UnixListener, signals: &SignalFd) -> R
                     Ok(Request::Down { keep_disks }) => {
                         let status = cluster.status();
                         let ended = cluster.down(keep_disks);
-                        let reply = ended.as_ref().map_or_else(|error| refused(error), |()| Reply::Done(status));
+                        let reply = ended.as_ref().map_or_else(refused, |()| Reply::Done(status));
                         answer(&connections[index].stream, &reply);
                         return ended;
                     }

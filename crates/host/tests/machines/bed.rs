@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use daruma_host::machine::subnet::Subnet;
-use daruma_host::machines::SupervisedMachines;
 use daruma_host::machine::{Bind, MachineSpec, SeedFile};
+use daruma_host::machines::SupervisedMachines;
 use daruma_host::supervisor::{Client, MachineStatus, Program, Request, State, SupervisorConfig, clean, launch};
 
 use crate::agent;

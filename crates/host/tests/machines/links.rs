@@ -191,10 +191,7 @@ fn senseless_faults_are_refused() -> Result<()> {
     };
     let unknown = MachineError::Unknown { name: "worker-7".to_owned(), known: "worker-0".to_owned() };
     check(cut("worker-7", None), &unknown.to_string())?;
-    check(
-        fault("worker-0", None, LinkEffect::Loss(120.0)),
-        "a loss of 120 % makes no sense; give more than 0 and at most 100",
-    )?;
+    check(fault("worker-0", None, LinkEffect::Loss(120.0)), "a loss of 120 % makes no sense; give more than 0 and at most 100")?;
     ensure!(bed.client.status()?.faults.is_empty(), "nothing is broken");
     bed.tell("worker-0", "pid")?;
     Ok(())

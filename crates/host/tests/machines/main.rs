@@ -24,8 +24,9 @@ fn main() -> ExitCode {
         Some("agent") => agent::main(&arguments[1..]),
         Some("hog") => agent::hog(),
         Some("sleep") => agent::sleep(),
-        Some(mode) => daruma_host::modes::run(mode, &arguments[1..])
-            .map_or_else(|| run(&arguments), |code| ExitCode::from(code as u8)),
+        Some(mode) => {
+            daruma_host::modes::run(mode, &arguments[1..]).map_or_else(|| run(&arguments), |code| ExitCode::from(code as u8))
+        }
         None => run(&arguments),
     }
 }

@@ -17,7 +17,7 @@ use daruma_api::core::v1::{Node, Service};
 use daruma_client::informer::{Delta, Informer};
 use daruma_client::{Client, ListOptions};
 use daruma_world::World;
-use daruma_world::links::{Change, Links, MacAddress, Prefix};
+use daruma_world::links::{Change, Links, Prefix};
 use daruma_world::packet_rules::PacketRules;
 use futures::future::{Either, join3, select};
 use tokio::sync::Notify;
@@ -198,10 +198,7 @@ async fn prepare(links: &dyn Links, port: &Port) -> std::io::Result<()> {
         return Ok(());
     }
     let set = |name: String, value: &str| Change::SetKernelParameter { name, value: value.to_owned(), optional: false };
-    let mut changes = vec![
-        Change::SetMac { name: port.link.clone(), mac: mac(port.own) },
-        set("ipv4/ip_forward".into(), "1"),
-    ];
+    let mut changes = vec![set("ipv4/ip_forward".into(), "1")];
     // Packets go back by the link they came in by; nobody is to be told of a shorter way.
     changes.extend(["all", &port.link].map(|of| set(format!("ipv4/conf/{of}/send_redirects"), "0")));
     changes.push(Change::ReplaceAddress { link: port.link.clone(), prefix: port.own });
@@ -209,28 +206,16 @@ async fn prepare(links: &dyn Links, port: &Port) -> std::io::Result<()> {
 }
 
 /// Puts the services' addresses on the link, and takes other ones of the pool away.
-async fn set_addresses(
-    links: &dyn Links,
-    port: &Port,
-    pool: &Pool,
-    wanted: &BTreeSet<Ipv4Addr>,
-) -> std::io::Result<()> {
+async fn set_addresses(links: &dyn Links, port: &Port, pool: &Pool, wanted: &BTreeSet<Ipv4Addr>) -> std::io::Result<()> {
     let listed = links.list_addresses(None).await?;
     let there: Vec<Prefix> = listed.into_iter().filter(|listed| listed.link == port.link).map(|listed| listed.prefix).collect();
     let missing = wanted.iter().copied().map(Prefix::host).filter(|prefix| !there.contains(prefix));
-    let mut changes: Vec<Change> =
-        missing.map(|prefix| Change::ReplaceAddress { link: port.link.clone(), prefix }).collect();
+    let mut changes: Vec<Change> = missing.map(|prefix| Change::ReplaceAddress { link: port.link.clone(), prefix }).collect();
     let spare = there.iter().filter(|prefix| {
         prefix.length == 32 && **prefix != port.own && pool.contains(prefix.address) && !wanted.contains(&prefix.address)
     });
     changes.extend(spare.map(|prefix| Change::DeleteAddress { link: port.link.clone(), prefix: *prefix }));
     if changes.is_empty() { Ok(()) } else { links.apply(None, changes).await }
-}
-
-/// A hardware address that does not change with what is plugged into the link.
-fn mac(own: Prefix) -> MacAddress {
-    let [a, b, c, d] = own.address.octets();
-    [0x02, 0xdb, a, b, c, d]
 }
 
 #[cfg(test)]

@@ -185,9 +185,7 @@ fn is_balancer(service: &Service) -> bool {
 /// A service that had one and shall not have it any more.
 pub fn needs_cleanup(service: &Service) -> bool {
     let class = service.spec.as_ref().and_then(|spec| spec.load_balancer_class.as_deref());
-    has_finalizer(service)
-        && matches!(class, None | Some(CLASS))
-        && (service.is_being_deleted() || !is_balancer(service))
+    has_finalizer(service) && matches!(class, None | Some(CLASS)) && (service.is_being_deleted() || !is_balancer(service))
 }
 
 /// Whether it waits for us before it goes.
@@ -205,9 +203,7 @@ pub fn told(service: &Service) -> Vec<Ipv4Addr> {
 /// get it, then the lowest free ones go to the oldest. Services beyond the last address get none.
 pub fn assign(services: &[Arc<Service>], pool: &Pool) -> BTreeMap<String, Ipv4Addr> {
     let mut waiting: Vec<&Arc<Service>> = services.iter().filter(|service| wants(service)).collect();
-    waiting.sort_by_cached_key(|service| {
-        (service.metadata.creation_timestamp.as_ref().map(|created| created.0), service.key())
-    });
+    waiting.sort_by_cached_key(|service| (service.metadata.creation_timestamp.as_ref().map(|created| created.0), service.key()));
     let asked = |service: &Service| -> Option<Ipv4Addr> {
         service.spec.as_ref()?.load_balancer_ip.as_ref()?.parse().ok().filter(|address| pool.contains(*address))
     };

@@ -2,7 +2,7 @@
 //!
 //! Source: kubernetes staging/src/k8s.io/cloud-provider/controllers/service/controller.go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -64,8 +64,8 @@ impl Teller {
         self.tell_hosts(services, hosts);
         let acts = acts(services, pool);
         let version = |service: &Service| service.metadata.resource_version.clone().unwrap_or_default();
-        let waiting: BTreeMap<&str, ()> = acts.iter().map(|(service, _)| (service.uid(), ())).collect();
-        self.done.retain(|uid, _| waiting.contains_key(uid.as_str()));
+        let waiting: BTreeSet<&str> = acts.iter().map(|(service, _)| service.uid()).collect();
+        self.done.retain(|uid, _| waiting.contains(uid.as_str()));
         let mut all = true;
         for (service, act) in &acts {
             if self.done.get(service.uid()) == Some(&version(service)) {

@@ -59,7 +59,8 @@ fn nodes() -> Vec<Arc<Node>> {
 #[test]
 fn pools() {
     let check = |text: &str, expected: Option<usize>| {
-        let count = text.parse::<Pool>().ok().map(|pool| (0..=255).filter(|last| pool.contains(Ipv4Addr::new(10, 0, 0, *last))).count());
+        let count =
+            text.parse::<Pool>().ok().map(|pool| (0..=255).filter(|last| pool.contains(Ipv4Addr::new(10, 0, 0, *last))).count());
         assert_eq!(count, expected, "{text}");
     };
     check("10.0.0.200-10.0.0.250", Some(51));

@@ -1,6 +1,6 @@
 //! The objects that rules look at, as the store holds them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use daruma_api::apps::v1::{Deployment, ReplicaSet};
@@ -109,8 +109,9 @@ impl Seen {
 
     /// Pods of a Deployment that are not on their way out.
     pub fn active_pods<'a>(&'a self, deployment: &'a Deployment) -> impl Iterator<Item = &'a Arc<Pod>> {
-        let pods = self.pods.values().filter(|pod| pod.namespace() == deployment.namespace());
-        pods.filter(|pod| is_active(pod) && self.deployment_of(pod).is_some_and(|found| found.uid() == deployment.uid()))
+        let is_own = |set: &&Arc<ReplicaSet>| set.controller().is_some_and(|owner| owner.uid == deployment.uid());
+        let sets: BTreeSet<&str> = self.replica_sets.values().filter(is_own).map(|set| set.uid()).collect();
+        self.pods.values().filter(move |pod| pod.controller().is_some_and(|set| sets.contains(&*set.uid)) && is_active(pod))
     }
 
     /// Whether every node is Ready.

@@ -321,6 +321,21 @@ impl SimRuntime {
         if has_power { self.inner.state().running() } else { BTreeSet::new() }
     }
 
+    /// Shows every container whose process lives, by the configurations of its sandbox and its own, whether the engine's
+    /// service runs or not.
+    pub fn each_living(&self, mut show: impl FnMut(&SandboxConfig, &ContainerConfig)) {
+        let has_power = self.inner.ground().is_some_and(|ground| ground.scope.is_none_or(|scope| !scope.is_dead()));
+        if !has_power {
+            return;
+        }
+        let state = self.inner.state();
+        for record in state.containers.values().filter(|record| record.is_running()) {
+            if let Some(sandbox) = state.sandboxes.get(&record.container.sandbox_id) {
+                show(&sandbox.sandbox.config, &record.container.config);
+            }
+        }
+    }
+
     /// The surroundings as a process in a sandbox sees them, for probes from inside of a pod; `None` where
     /// the sandbox does not run, or the engine has no machine. What is done in it ends with the sandbox.
     pub fn pod_world(&self, sandbox_id: &str) -> Option<World> {

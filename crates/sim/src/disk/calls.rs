@@ -51,15 +51,14 @@ impl Handle {
 impl Disk for Handle {
     fn read(&self, path: &Path) -> BoxFuture<'static, io::Result<Vec<u8>>> {
         let path = path.to_owned();
-        self.read_call(move |files| files.file(&path).map(|content| content.to_vec()))
+        self.read_call(move |files| files.file(&path).map(|content| content.read(0, usize::MAX)))
     }
 
     fn read_at(&self, path: &Path, offset: u64, len: usize) -> BoxFuture<'static, io::Result<Vec<u8>>> {
         let path = path.to_owned();
         self.read_call(move |files| {
-            let content = files.file(&path)?;
-            let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
-            Ok(content[start..start.saturating_add(len).min(content.len())].to_vec())
+            let start = usize::try_from(offset).unwrap_or(usize::MAX);
+            Ok(files.file(&path)?.read(start, len))
         })
     }
 

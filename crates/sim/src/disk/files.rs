@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use daruma_world::disk::{EntryKind, Metadata, Usage};
 
-use super::node::{Content, Directory, Node, blocks_bytes};
+use super::node::{Bytes, Content, Directory, Node, blocks_bytes};
 
 /// Inodes of a file system.
 const INODES: u64 = 1 << 20;
@@ -116,7 +116,7 @@ impl Files {
         Some(node)
     }
 
-    pub(super) fn file<'a>(&'a self, path: &'a Path) -> io::Result<&'a Arc<Vec<u8>>> {
+    pub(super) fn file<'a>(&'a self, path: &'a Path) -> io::Result<&'a Bytes> {
         match &self.find(path, true)?.existing(path)?.content {
             Content::File(content) => Ok(content),
             _ => Err(error(ErrorKind::IsADirectory, path)),
@@ -138,7 +138,7 @@ impl Files {
         };
         let (number, way) = (found.file_system, found.way);
         self.has_room(number, blocks_bytes(content.len()).saturating_sub(old_bytes), 1 - old_inodes, path)?;
-        let node = self.node(Content::File(Arc::new(content)), mode, now);
+        let node = self.node(Content::File(content.into()), mode, now);
         self.put(number, &way, node.clone());
         Ok((number, way, node))
     }
@@ -154,13 +154,13 @@ impl Files {
         let (number, way) = (found.file_system, found.way);
         self.has_room(number, more, u64::from(old.is_none()), path)?;
         if old.is_none() {
-            let node = self.node(Content::File(Arc::new(content.to_vec())), 0o644, now);
+            let node = self.node(Content::File(content.to_vec().into()), 0o644, now);
             self.put(number, &way, node);
             return Ok(());
         }
         let system = self.system_mut(number);
         if let Some(Node { content: Content::File(old), modified, .. }) = system.top.own(&way) {
-            Arc::make_mut(old).extend_from_slice(content);
+            old.append(content);
             *modified = now;
             system.used_bytes += more;
         }

@@ -10,15 +10,63 @@ use daruma_world::disk::{EntryKind, Metadata};
 
 /// Space is counted in blocks of so many bytes.
 const BLOCK: u64 = 4096;
+/// Bytes that an append may have to copy.
+const PART: usize = 2048;
 
 /// Bytes on the disk of content of this length.
 pub(super) fn blocks_bytes(len: usize) -> u64 {
     (len as u64).div_ceil(BLOCK) * BLOCK
 }
 
+/// What a file contains, in parts: who appends to a file that the past remembers copies its last part only.
+#[derive(Clone, Default)]
+pub(super) struct Bytes {
+    parts: Vec<Arc<Vec<u8>>>,
+    len: usize,
+}
+
+impl Bytes {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn append(&mut self, content: &[u8]) {
+        self.len += content.len();
+        match self.parts.last_mut() {
+            Some(last) if last.len() + content.len() <= PART => {
+                Arc::make_mut(last).extend_from_slice(content);
+            }
+            _ => self.parts.push(Arc::new(content.to_vec())),
+        }
+    }
+
+    /// At most `len` bytes from `offset` on.
+    pub(super) fn read(&self, offset: usize, len: usize) -> Vec<u8> {
+        let (start, end) = (offset.min(self.len), offset.saturating_add(len).min(self.len));
+        let mut content = Vec::with_capacity(end - start);
+        let mut at = 0;
+        for part in &self.parts {
+            if at >= end {
+                break;
+            }
+            let (from, to) = (start.saturating_sub(at).min(part.len()), (end - at).min(part.len()));
+            content.extend_from_slice(&part[from..to]);
+            at += part.len();
+        }
+        content
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(content: Vec<u8>) -> Self {
+        let len = content.len();
+        Self { parts: if content.is_empty() { Vec::new() } else { vec![Arc::new(content)] }, len }
+    }
+}
+
 #[derive(Clone)]
 pub(super) enum Content {
-    File(Arc<Vec<u8>>),
+    File(Bytes),
     Directory(Directory),
     Symlink(PathBuf),
 }
@@ -95,5 +143,27 @@ impl Node {
     /// Whether the node, or one below it, satisfies `test`.
     pub(super) fn any(&self, test: &dyn Fn(&Directory) -> bool) -> bool {
         self.directory().is_some_and(|directory| test(directory) || directory.entries.values().any(|node| node.any(test)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_make_one_file() {
+        let (mut file, mut expected) = (Bytes::from(Vec::new()), Vec::new());
+        for number in 0..200_usize {
+            let line = vec![number as u8; number * 7 % 97];
+            file.append(&line);
+            expected.extend(line);
+        }
+        assert!(file.parts.len() > 2 && file.len() == expected.len());
+        assert_eq!(file.read(0, usize::MAX), expected);
+        for (offset, len) in [(0, 1), (2047, 2), (1000, 5000), (expected.len() - 1, 9), (expected.len() + 5, 1)] {
+            let start = offset.min(expected.len());
+            assert_eq!(file.read(offset, len), expected[start..(start + len).min(expected.len())], "{offset} {len}");
+        }
+        assert_eq!(Bytes::from(b"abc".to_vec()).read(1, 1), b"b");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -16,7 +17,7 @@ use super::{Source, World, real};
 use crate::cli::Which;
 
 /// More nodes than this are rehearsed without the standing invariants, which look at every change.
-const INVARIANTS_UP_TO: u32 = 500;
+const INVARIANTS_UP_TO: u32 = 200;
 
 /// Flags of `daruma drill run`.
 #[derive(Debug, Args)]
@@ -47,6 +48,9 @@ pub struct Flags {
 pub fn run(flags: &Flags, which: &Which) -> Result<ExitCode> {
     let drill = flags.source.drill()?;
     let world = chosen_world(flags, &drill)?;
+    if world == World::Sim {
+        daruma_host::memory::compute_on(1);
+    }
     let interrupt = Interrupt::listen()?;
     let mut timeline = Timeline(outcome::style());
     let progress: &mut dyn Progress = if flags.quiet { &mut () } else { &mut timeline };
@@ -75,7 +79,11 @@ fn chosen_world(flags: &Flags, drill: &Drill) -> Result<World> {
 
 fn rehearse(flags: &Flags, drill: &Drill, progress: &mut dyn Progress, interrupt: &Interrupt) -> Result<Report> {
     let rehearsal = Rehearsal { seed: flags.seed, invariants: drill.spec.cluster.workers <= INVARIANTS_UP_TO };
-    let rehearsed = rehearsal.play(drill, progress, &|| interrupt.asked())?;
+    let began = Instant::now();
+    let prepared = rehearsal.prepare(drill)?;
+    let ready = Instant::now();
+    let rehearsed = prepared.play(drill, progress, &|| interrupt.asked());
+    eprintln!("set up in {:.1} s, played in {:.1} s of real time", (ready - began).as_secs_f64(), ready.elapsed().as_secs_f64());
     if let Some(path) = &flags.event_log {
         std::fs::write(path, rehearsed.log.text())?;
     }

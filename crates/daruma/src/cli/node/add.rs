@@ -55,7 +55,12 @@ pub async fn run(which: &Which, flags: &Flags, machines: &SupervisedMachines) ->
     for machine in &new {
         let ready = world.timeout(flags.timeout, until_ready(&client, &machine.name)).await;
         if ready.is_err() {
-            bail!("{} is on, but its node is not Ready after {:?}; see `daruma logs {}`", machine.name, flags.timeout, machine.name);
+            bail!(
+                "{} is on, but its node is not Ready after {:?}; see `daruma logs {}`",
+                machine.name,
+                flags.timeout,
+                machine.name
+            );
         }
         println!("{} is Ready ({})", machine.name, machine.address);
     }

@@ -44,7 +44,7 @@ pub async fn cut(flags: &Cut, machines: &SupervisedMachines) -> Result<()> {
 
 fn cuts(flags: &Cut) -> Vec<LinkFault> {
     let one = Some(BTreeSet::from([flags.machine.clone()]));
-    let others = (!flags.to.is_empty()).then(|| BTreeSet::from_iter(flags.to.iter().cloned()));
+    let others = (!flags.to.is_empty()).then(|| flags.to.iter().cloned().collect::<BTreeSet<_>>());
     let mut cuts = vec![LinkFault { from: one.clone(), to: others.clone(), effect: LinkEffect::Cut }];
     if !flags.one_way {
         cuts.push(LinkFault { from: others, to: one, effect: LinkEffect::Cut });

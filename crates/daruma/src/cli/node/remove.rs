@@ -44,7 +44,7 @@ pub async fn run(which: &Which, flags: &Flags, machines: &SupervisedMachines) ->
     directory.write_shape(&shape)?;
     let deleted = world.timeout(PATIENCE, client.cluster::<Node>().delete(name, &Default::default())).await;
     let problem = match deleted {
-        Ok(Ok(_)) => None,
+        Ok(Ok(())) => None,
         Ok(Err(error)) if error.is_not_found() => None,
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some(format!("no answer within {PATIENCE:?}")),

@@ -28,11 +28,7 @@ pub(super) fn start_ballast(words: &[String], output: &OwnedFd) -> io::Result<i3
 }
 
 fn spawn(command: &mut Command, output: &OwnedFd) -> io::Result<i32> {
-    command
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(output.try_clone()?);
+    command.current_dir("/").stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
     // Init blocks all signals, and a child inherits that: it could never be asked to end.
     #[expect(unsafe_code, reason = "a step between fork and exec")]
     // SAFETY: `sigprocmask` is async-signal-safe, and an empty set allocates nothing.

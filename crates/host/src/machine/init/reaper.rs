@@ -181,7 +181,9 @@ impl Init {
         }
         let (acts, answer) = self.service.signal(service, signal, Instant::now())?;
         self.log.say(&format!("{signal:?} of {service}"));
-        acts.into_iter().for_each(|act| self.act(act));
+        for act in acts {
+            self.act(act);
+        }
         Ok(answer)
     }
 

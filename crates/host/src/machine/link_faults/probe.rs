@@ -1,5 +1,4 @@
 //! What this kernel can do to links. Each question tries the thing itself in a network namespace of its own.
-#![expect(clippy::disallowed_methods, reason = "namespaces are tried on a thread that ends afterwards")]
 
 use std::io;
 
@@ -54,12 +53,9 @@ mod tests {
 
     #[test]
     fn every_question_is_answered() {
-        for effect in [
-            LinkEffect::Cut,
-            LinkEffect::Loss(1.0),
-            LinkEffect::Bandwidth(1 << 20),
-            LinkEffect::Delay(Duration::from_millis(1)),
-        ] {
+        for effect in
+            [LinkEffect::Cut, LinkEffect::Loss(1.0), LinkEffect::Bandwidth(1 << 20), LinkEffect::Delay(Duration::from_millis(1))]
+        {
             // Not every host can; it must say so in words.
             match supports(effect) {
                 Ok(()) => println!("{effect:?}: can"),

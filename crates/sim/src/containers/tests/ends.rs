@@ -96,6 +96,22 @@ fn what_does_not_start() {
 }
 
 #[test]
+fn arguments_that_nobody_knows() {
+    for (image, wanted) in [("web", "1 Error"), (BOOTCAMP, "1 Error"), ("other", "running")] {
+        let mut behaviours = crate::behaviour::Behaviours::built_in();
+        behaviours.read("images: {web: {refusesArguments: true}}").unwrap();
+        lab(1, EngineConfig { behaviours: behaviours.into(), ..EngineConfig::default() }, |lab| async move {
+            lab.network_ready().await;
+            let sandbox = lab.sandbox("web", false).await;
+            let id = lab.create(&sandbox, image, |config| config.args = vec!["--crash-on-start".into()]).await;
+            lab.engine().start_container(&id).await.unwrap();
+            lab.sleep(10).await;
+            assert_eq!(lab.state(&id).await, wanted, "{image}");
+        });
+    }
+}
+
+#[test]
 fn a_machine_without_memory() {
     let yaml = "images: {small: {memory: 100Mi}, large: {memory: 300Mi}, grows: {memoryGrowth: [{after: 10s, to: 900Mi}]}}";
     let config = EngineConfig { memory_bytes: Some(1 << 30), ..behaving(yaml) };

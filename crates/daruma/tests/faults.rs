@@ -1,0 +1,193 @@
+//! What breaks on real machines shows in the cluster, and what is taken back heals: the built binary, the real kubectl.
+#![expect(clippy::disallowed_methods, reason = "a black-box test measures real time")]
+
+mod harness;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use daruma_host::machines::SupervisedMachines;
+use daruma_world::machines::{MachineError, Machines, Pressure, Program, Signal};
+use harness::{Cluster, Test, at, wait};
+use serde_json::Value;
+
+const SECOND: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(15);
+
+/// A short grace period, with the short lease that it needs; conditions of pressure are held for 5 s only.
+const FLAGS: &[&str] = &[
+    "--node-monitor-grace-period=15s",
+    "--default-toleration-seconds=120",
+    "--boot-time=1s",
+    "--set=kubelet.node-lease-duration-seconds=12",
+    "--set=kubelet.eviction-pressure-transition-period=5s",
+    "--set=kube-controller-manager.node-monitor-period=1s",
+];
+
+const TESTS: &[Test] = &[harness::test("faults_show_and_heal", faults_show_and_heal)];
+
+fn main() {
+    harness::main(TESTS);
+}
+
+fn faults_show_and_heal() {
+    let faults = Faults { cluster: Cluster::up("faults", FLAGS) };
+    faults.nodes_are_lost_and_found();
+    faults.pressure_shows();
+    faults.programs_are_stopped_and_started();
+    faults.machines_come_and_go();
+    faults.refusals_are_clear();
+}
+
+struct Faults {
+    cluster: Cluster,
+}
+
+impl Faults {
+    /// One worker hangs, the other one is cut off.
+    fn nodes_are_lost_and_found(&self) {
+        let cluster = &self.cluster;
+        assert_eq!(cluster.daruma(&["node", "hang", "worker-0"]), "worker-0 is hung\n");
+        assert_eq!(cluster.daruma(&["node", "cut", "worker-1"]), "worker-1 is cut off from everybody\n");
+        let listed = cluster.daruma(&["node", "list"]);
+        assert!(listed.contains("Broken on purpose:\n  worker-1 to everybody: cut\n  everybody to worker-1: cut\n"), "{listed}");
+        for node in ["worker-0", "worker-1"] {
+            self.until_condition(node, "Ready", "Unknown", GRACE + 15 * SECOND);
+        }
+        assert_eq!(cluster.daruma(&["node", "resume", "worker-0"]), "worker-0 is running\n");
+        assert_eq!(cluster.daruma(&["node", "mend", "worker-1"]), "the links of worker-1 are well\n");
+        for node in ["worker-0", "worker-1"] {
+            // Until the next try of connections whose packets were lost.
+            self.until_condition(node, "Ready", "True", 40 * SECOND);
+        }
+        assert!(!cluster.daruma(&["node", "list"]).contains("Broken"), "all is well");
+    }
+
+    /// One worker runs out of disk, the other one out of memory.
+    fn pressure_shows(&self) {
+        let cluster = &self.cluster;
+        let image = "--image=gcr.io/google-samples/kubernetes-bootcamp:v1";
+        cluster.kubectl(&["create", "deployment", "web", image, "--replicas=4"]);
+        cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+        let disk = self.work(|machines| machines.press("worker-0", Pressure::Disk { leave_bytes: 100 << 20 }));
+        let memory = self.work(|machines| machines.press("worker-1", Pressure::Memory { bytes: 900 << 20 }));
+        let listed = cluster.daruma(&["node", "list"]);
+        assert!(listed.contains("worker-0: the disk is full but for 104857600 bytes\n"), "{listed}");
+        self.until_condition("worker-0", "DiskPressure", "True", 30 * SECOND);
+        self.until_condition("worker-1", "MemoryPressure", "True", 30 * SECOND);
+        self.until_tainted("worker-0", "node.kubernetes.io/disk-pressure", true);
+        self.until_tainted("worker-1", "node.kubernetes.io/memory-pressure", true);
+        wait("a pod is evicted", 20 * SECOND, || {
+            let list = cluster.json(&["get", "pods", "-A"]);
+            let pods = list["items"].as_array().cloned().unwrap_or_default();
+            let found = pods.iter().find(|pod| at(pod, "/status/reason") == "Evicted");
+            found.map(|pod| eprintln!("evicted: {}", at(pod, "/status/message"))).ok_or_else(|| "none".to_owned())
+        });
+        self.work(|machines| machines.release("worker-0", disk));
+        self.work(|machines| machines.release("worker-1", memory));
+        self.until_condition("worker-0", "DiskPressure", "False", 40 * SECOND);
+        self.until_condition("worker-1", "MemoryPressure", "False", 40 * SECOND);
+        self.until_tainted("worker-0", "node.kubernetes.io/disk-pressure", false);
+        self.until_tainted("worker-1", "node.kubernetes.io/memory-pressure", false);
+        cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+    }
+
+    /// The kubelet of one worker, a container of another.
+    fn programs_are_stopped_and_started(&self) {
+        let cluster = &self.cluster;
+        let kubelet = Program::Service("kubelet".to_owned());
+        self.work(|machines| machines.signal("worker-0", &kubelet, Signal::Stop));
+        assert!(cluster.daruma(&["node", "list"]).contains("worker-0: kubelet is stopped\n"));
+        let living = self.work(|machines| machines.living_containers("worker-0"));
+        assert!(!living.is_empty(), "containers go on without the kubelet");
+        assert_eq!(self.work(SupervisedMachines::undo).len(), 1, "somebody else takes it back");
+        let pod = cluster.pods_of("app=web").into_iter().find(|pod| at(pod, "/spec/nodeName") == "worker-1");
+        let pod = pod.expect("the scheduler spreads them");
+        let (name, restarts) = (at(&pod, "/metadata/name"), &pod["status"]["containerStatuses"][0]["restartCount"]);
+        let id = at(&pod, "/status/containerStatuses/0/containerID").rsplit('/').next().expect("an id").to_owned();
+        assert!(self.work(|machines| machines.living_containers("worker-1")).contains(&id), "{id} lives");
+        self.work(|machines| machines.signal("worker-1", &Program::Container(id.clone()), Signal::Kill));
+        wait("the killed container is started again", 20 * SECOND, || {
+            let status = cluster.json(&["get", "pod", name])["status"]["containerStatuses"][0].clone();
+            let again = status["ready"] == true && status["restartCount"].as_u64() == restarts.as_u64().map(|count| count + 1);
+            if again { Ok(()) } else { Err(status.to_string()) }
+        });
+        assert!(!self.work(|machines| machines.living_containers("worker-1")).contains(&id), "{id} is dead");
+        self.until_condition("worker-0", "Ready", "True", 20 * SECOND);
+    }
+
+    fn machines_come_and_go(&self) {
+        let cluster = &self.cluster;
+        let names = || -> BTreeSet<String> {
+            let list = cluster.json(&["get", "nodes"]);
+            list["items"].as_array().into_iter().flatten().map(|node| at(node, "/metadata/name").to_owned()).collect()
+        };
+        let added = cluster.daruma(&["node", "add", "--count=2"]);
+        assert!(added.starts_with("worker-2 is Ready (10.88.") && added.contains("worker-3 is Ready"), "{added}");
+        assert!(names().contains("worker-2") && names().contains("worker-3"), "{:?}", names());
+        // A new machine serves as the others do.
+        let pod = r#"{"spec":{"nodeName":"worker-3"}}"#;
+        let image = "--image=gcr.io/google-samples/kubernetes-bootcamp:v1";
+        cluster.kubectl(&["run", "guest", image, &format!("--overrides={pod}")]);
+        cluster.kubectl(&["wait", "pod/guest", "--for=condition=Ready", "--timeout=60s"]);
+        let removed = cluster.try_daruma(&["node", "remove", "worker-3"]);
+        let warned = String::from_utf8_lossy(&removed.stderr).into_owned();
+        assert!(removed.status.success() && warned.contains("pods are lost with worker-3: default/guest"), "{warned}");
+        assert_eq!(cluster.daruma(&["node", "shutdown", "worker-2"]), "worker-2 is off\n");
+        assert!(names().contains("worker-2") && !names().contains("worker-3"), "{:?}", names());
+        assert_eq!(cluster.daruma(&["node", "remove", "worker-2"]), "worker-2 is removed\n");
+        assert_eq!(names().len(), 3, "{:?}", names());
+        assert_eq!(cluster.daruma(&["node", "reboot", "worker-0"]), "worker-0 is running\n");
+        self.until_condition("worker-0", "Ready", "True", 20 * SECOND);
+    }
+
+    fn refusals_are_clear(&self) {
+        let check = |arguments: &[&str], expected: &str| {
+            let output = self.cluster.try_daruma(&[&["node"], arguments].concat());
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success() && told.contains(expected), "{arguments:?}: {told}");
+        };
+        let known = "there is no machine \"worker-7\"; there are controller-0, worker-0, worker-1";
+        for verb in ["off", "on", "reset", "reboot", "shutdown", "hang", "resume", "cut", "mend", "remove"] {
+            check(&[verb, "worker-7"], known);
+        }
+        check(&["cut", "worker-0", "--to=worker-7"], known);
+        check(&["on", "worker-0"], "worker-0 is on already");
+        check(&["resume", "worker-0"], "worker-0 is running, not hung");
+        check(&["remove", "controller-0"], "controller-0 runs the control plane and cannot be removed");
+        self.cluster.daruma(&["node", "off", "worker-1"]);
+        check(&["hang", "worker-1"], "worker-1 is off");
+        check(&["shutdown", "worker-1"], "worker-1 is off");
+        check(&["off", "worker-1"], "worker-1 is off already");
+    }
+
+    /// Works on the machines as `daruma drill` does.
+    #[track_caller]
+    fn work<T, F: Future<Output = Result<T, MachineError>>>(&self, work: impl FnOnce(&SupervisedMachines) -> F) -> T {
+        let (root, name) = self.cluster.place();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let machines = SupervisedMachines::connect(root, name).expect("the cluster is up");
+        runtime.block_on(async { work(&machines).await }).expect("it is done")
+    }
+
+    #[track_caller]
+    fn until_condition(&self, node: &str, kind: &str, status: &str, limit: Duration) {
+        let what = format!("{kind} of {node} is {status}");
+        let ((), took) = wait(&what, limit, || {
+            let object = self.cluster.json(&["get", "node", node]);
+            let found = object["status"]["conditions"].as_array().into_iter().flatten().find(|it| it["type"] == kind);
+            let found = found.map(|it| at(it, "/status").to_owned()).unwrap_or_default();
+            if found == status { Ok(()) } else { Err(found) }
+        });
+        eprintln!("{what} after {took:?}");
+    }
+
+    #[track_caller]
+    fn until_tainted(&self, node: &str, taint: &str, wanted: bool) {
+        wait(&format!("{taint} on {node}: {wanted}"), 10 * SECOND, || {
+            let object = self.cluster.json(&["get", "node", node]);
+            let taints: Vec<Value> = object["spec"]["taints"].as_array().cloned().unwrap_or_default();
+            if taints.iter().any(|it| it["key"] == taint) == wanted { Ok(()) } else { Err(format!("{taints:?}")) }
+        });
+    }
+}

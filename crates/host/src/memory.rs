@@ -1,0 +1,92 @@
+//! The process's own memory: few arenas, and no pages that only the start needed.
+#![expect(unsafe_code, reason = "the allocator and the kernel are told by C calls")]
+
+use std::fs;
+
+/// Lets all threads share one arena of glibc's allocator. Call it first in `main`.
+///
+/// Our processes have few threads, and each further arena keeps pages of its own; one that is emptied
+/// and filled again (the buffers of a long LIST) gives pages back and faults them in anew each time.
+pub fn share_one_arena() {
+    // SAFETY: mallopt only sets a number; no other thread exists yet that could allocate.
+    let accepted = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    debug_assert_eq!(accepted, 1, "glibc knows the option");
+}
+
+/// Lets `threads` threads that compute for themselves allocate without waiting for each other, and keeps freed memory
+/// for the next allocation. For short-lived processes that play virtual worlds; call it before they start a thread.
+pub fn compute_on(threads: usize) {
+    const KEPT: libc::c_int = 64 << 20;
+    let arenas = libc::c_int::try_from(threads).unwrap_or(libc::c_int::MAX).saturating_add(1);
+    for (option, value) in
+        [(libc::M_ARENA_MAX, arenas), (libc::M_TRIM_THRESHOLD, KEPT), (libc::M_TOP_PAD, KEPT / 4), (libc::M_MMAP_THRESHOLD, KEPT / 2)]
+    {
+        // SAFETY: mallopt only sets a number, which later allocations read.
+        let accepted = unsafe { libc::mallopt(option, value) };
+        debug_assert_eq!(accepted, 1, "glibc knows the option");
+    }
+}
+
+/// Gives back what the start of a long-lived process needed and its work does not: free memory at the heap's end, and
+/// the mapped pages of the program itself. What is needed again is faulted in from the page cache.
+pub fn let_go_of_start_up() {
+    // SAFETY: malloc_trim gives free pages back and may be called at any time.
+    unsafe { libc::malloc_trim(0) };
+    let Ok(maps) = fs::read_to_string("/proc/self/maps") else { return };
+    for (start, end) in program_pages(&maps) {
+        // SAFETY: the range is one whole read-only mapping of the program's file below its data, so no page of it was
+        // ever written: each fault reads the same bytes again. A program's file cannot be written while it runs.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+    }
+}
+
+/// Address ranges of the program's constants and code: the first mapped file's read-only mappings up to and with the
+/// code; memory without a file before it does not count. What comes after the code (relocated data) may have been written before it was made read-only.
+fn program_pages(maps: &str) -> Vec<(usize, usize)> {
+    let mut pages = Vec::new();
+    let mut program = None;
+    for line in maps.lines() {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [range, rights, _, _, inode, ..] = fields[..] else { break };
+        if inode == "0" && program.is_none() {
+            continue;
+        }
+        if inode == "0" || *program.get_or_insert(inode) != inode || rights.contains('w') {
+            break;
+        }
+        let Some((start, end)) = range.split_once('-') else { break };
+        let (Ok(start), Ok(end)) = (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16)) else { break };
+        pages.push((start, end));
+        if rights.contains('x') {
+            return pages;
+        }
+    }
+    // Without code at the beginning this is no layout that is known to be safe.
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_comes_before_the_data_is_let_go() {
+        let usual = "00200000-00203000 r--p 00000000 fe:00 77 /daruma\n00203000-00209000 r-xp 00002000 fe:00 77 /daruma\n\
+                     00209000-0020a000 r--p 00008000 fe:00 77 /daruma\n0020a000-0020b000 rw-p 00009000 fe:00 77 /daruma\n";
+        assert_eq!(program_pages(usual), [(0x20_0000, 0x20_3000), (0x20_3000, 0x20_9000)]);
+        let after_the_heap = format!("001000-002000 rw-p 00000000 00:00 0 [heap]\n{usual}");
+        assert_eq!(program_pages(&after_the_heap).len(), 2);
+        let data_first = "00200000-00203000 rw-p 00000000 fe:00 77 /daruma\n00203000-00209000 r-xp 00002000 fe:00 77 /daruma\n";
+        assert!(program_pages(data_first).is_empty());
+        let other_file = "00200000-00203000 r--p 00000000 fe:00 77 /daruma\n00203000-00209000 r-xp 00002000 fe:00 78 /other\n";
+        assert!(program_pages(other_file).is_empty());
+        assert!(program_pages("").is_empty());
+    }
+
+    #[test]
+    fn the_program_goes_on() {
+        let before: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+        let_go_of_start_up();
+        assert_eq!(before, (0..1000).map(|number| number.to_string()).collect::<Vec<_>>());
+    }
+}
