@@ -16,7 +16,7 @@ use daruma_host::supervisor::{self, Client, Program, SupervisorConfig, Superviso
 use daruma_world::World;
 
 use super::cluster_directory::ClusterDirectory;
-use super::{Which, sizes, up_machines, up_wait};
+use super::{Which, sizes, up_machines, up_simulated, up_wait};
 use crate::components::flags;
 
 /// How results are printed.
@@ -39,6 +39,9 @@ pub struct Flags {
     /// Machines that run applications.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=200))]
     workers: u8,
+    /// Simulated nodes beside them: kubelets of one process, whose containers only pretend to run.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=i64::from(hollow_nodes::MOST)))]
+    simulated: u32,
     /// CPUs of each machine; all of the host's by default.
     #[arg(long, value_name = "N", value_parser = sizes::cpu_millis)]
     cpus: Option<u64>,
@@ -97,6 +100,7 @@ async fn up(flags: &Flags) -> Result<()> {
     };
     let pki = directory.pki(&world)?;
     write_kubeconfigs(&world, &directory, &shape, &pki)?;
+    up_simulated::write_identities(&world, &directory, &shape, &pki)?;
     directory.write_shape(&shape)?;
     let images = directory.path().join("images");
     daruma_runtime::builtin::prepare(&images, &std::env::current_exe()?).context("laying out the built-in images")?;
@@ -111,7 +115,7 @@ async fn up(flags: &Flags) -> Result<()> {
     progress.say(&format!("starting {} machines", shape.machines.len()));
     supervisor::launch(&config, &Program::this())?;
     let client = directory.client(&world)?;
-    let result = world.timeout(flags.timeout, up_wait::until_ready(&client, &shape, &progress)).await;
+    let result = world.timeout(flags.timeout, up_wait::until_ready(&client, &shape, &progress, &flags.which)).await;
     progress.finish();
     match result {
         Ok(result) => result?,

@@ -2,14 +2,21 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Error, Result, anyhow};
 use daruma_client::Client;
 use daruma_cluster::{addons, bring_up};
 use daruma_cluster::shape::Shape;
+use daruma_host::machines::SupervisedMachines;
+use daruma_host::supervisor::State;
+use daruma_world::World;
 use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Which;
 
 /// How often things are looked at.
 const STEP: Duration = Duration::from_millis(25);
+/// How often the machines are looked at.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Tells a person what is going on, on the standard error.
 pub struct Progress {
@@ -39,6 +46,34 @@ impl Progress {
 }
 
 /// Creates the add-ons as soon as the API server answers, then waits for the nodes.
-pub async fn until_ready(client: &Client, shape: &Shape, progress: &Progress) -> Result<()> {
-    Ok(bring_up::until_ready(client, shape, &addons::objects(shape), STEP, &|what| progress.say(what)).await?)
+///
+/// # Errors
+/// The API refused an add-on, or a machine does not stay on.
+pub async fn until_ready(client: &Client, shape: &Shape, progress: &Progress, which: &Which) -> Result<()> {
+    let addons = addons::objects(shape);
+    let say = |what: &str| progress.say(what);
+    let ready = bring_up::until_ready(client, shape, &addons, STEP, &say);
+    tokio::select! {
+        biased;
+        result = ready => Ok(result?),
+        error = a_machine_ends(client.world(), which) => Err(error),
+    }
+}
+
+/// Completes when a machine has gone off by itself.
+async fn a_machine_ends(world: &World, which: &Which) -> Error {
+    loop {
+        world.sleep(LOOK).await;
+        let machines = match SupervisedMachines::connect(&which.root, &which.name) {
+            Ok(machines) => machines,
+            Err(error) => return Error::new(error).context("the supervisor has ended"),
+        };
+        let Ok(status) = machines.status().await else { continue };
+        for machine in status.machines {
+            if let (State::Off, Some(why)) = (machine.state, machine.last_end) {
+                let log = which.root.join(&which.name).join("supervisor.log");
+                return anyhow!("{} does not stay on: {why}; {} tells more", machine.name, log.display());
+            }
+        }
+    }
 }

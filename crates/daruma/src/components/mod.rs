@@ -1,7 +1,9 @@
 //! The components of a cluster as modes of the binary: what they are made of is in `daruma_cluster::boot`;
 //! here are only the process around them and what a person reaches of it.
+#![expect(clippy::disallowed_methods, reason = "the real world runs on tokio")]
 
 pub mod connection;
+pub mod hollow_nodes;
 pub mod image_socket;
 
 use std::sync::Arc;

@@ -340,7 +340,7 @@ fn recovery(seed: u64, away: u64) -> std::time::Duration {
         let mended = world.monotonic();
         world.sleep(s(100)).await;
         let first = answers.lock().unwrap().iter().copied().find(|at| *at >= mended).expect("it recovers");
-        first - mended
+        first.saturating_sub(mended)
     })
 }
 

@@ -1,4 +1,5 @@
 //! Ctrl-C, for work that must end in order.
+#![expect(clippy::disallowed_methods, reason = "signals arrive on a thread of their own, whatever the main one does")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,5 @@
 //! `daruma drill run`.
+#![expect(clippy::disallowed_methods, reason = "a person is told how long it took")]
 
 use std::path::PathBuf;
 use std::process::ExitCode;

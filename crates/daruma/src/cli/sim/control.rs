@@ -1,4 +1,5 @@
 //! Verbs for a simulated cluster that runs in another process, and the socket that carries them.
+#![expect(clippy::disallowed_methods, reason = "the socket is served beside the simulation")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -1,4 +1,5 @@
 //! `daruma sim up`: a virtual cluster at the pace of a wall clock, behind a real HTTPS port.
+#![expect(clippy::disallowed_methods, reason = "virtual time is paced against the real one")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
