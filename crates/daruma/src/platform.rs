@@ -94,8 +94,7 @@ impl Platform for RealPlatform {
             Serving::Given(identity) => HttpsServer::bind(at, identity),
             Serving::SelfSigned { name, addresses, client_ca } => {
                 let pair = pki::self_signed(&self.world, name, addresses).map_err(refused)?;
-                let identity =
-                    ServerIdentity { certificate: pair.certificate, key: pair.key, client_ca: client_ca.clone() };
+                let identity = ServerIdentity { certificate: pair.certificate, key: pair.key, client_ca: client_ca.clone() };
                 HttpsServer::bind(at, &identity)
             }
         };
@@ -127,10 +126,9 @@ impl Platform for RealPlatform {
     }
 
     fn store_backend(&self, directory: &Path) -> Result<Arc<dyn Backend>, PlatformError> {
-        fs::create_dir_all(directory)
-            .map_err(|error| PlatformError::doing(format!("making {}", directory.display()), error))?;
-        let backend = RedbBackend::open(directory.join("store.redb"))
-            .map_err(|error| PlatformError::doing("opening the store", error))?;
+        fs::create_dir_all(directory).map_err(|error| PlatformError::doing(format!("making {}", directory.display()), error))?;
+        let backend =
+            RedbBackend::open(directory.join("store.redb")).map_err(|error| PlatformError::doing("opening the store", error))?;
         Ok(Arc::new(backend))
     }
 
@@ -164,8 +162,7 @@ impl Platform for RealPlatform {
     }
 
     fn hardware(&self) -> Result<Arc<dyn Hardware>, PlatformError> {
-        let hardware =
-            MachineHardware::read().map_err(|error| PlatformError::doing("reading the machine's facts", error))?;
+        let hardware = MachineHardware::read().map_err(|error| PlatformError::doing("reading the machine's facts", error))?;
         Ok(Arc::new(hardware))
     }
 }

@@ -18,9 +18,12 @@ pub fn share_one_arena() {
 pub fn compute_on(threads: usize) {
     const KEPT: libc::c_int = 64 << 20;
     let arenas = libc::c_int::try_from(threads).unwrap_or(libc::c_int::MAX).saturating_add(1);
-    for (option, value) in
-        [(libc::M_ARENA_MAX, arenas), (libc::M_TRIM_THRESHOLD, KEPT), (libc::M_TOP_PAD, KEPT / 4), (libc::M_MMAP_THRESHOLD, KEPT / 2)]
-    {
+    for (option, value) in [
+        (libc::M_ARENA_MAX, arenas),
+        (libc::M_TRIM_THRESHOLD, KEPT),
+        (libc::M_TOP_PAD, KEPT / 4),
+        (libc::M_MMAP_THRESHOLD, KEPT / 2),
+    ] {
         // SAFETY: mallopt only sets a number, which later allocations read.
         let accepted = unsafe { libc::mallopt(option, value) };
         debug_assert_eq!(accepted, 1, "glibc knows the option");

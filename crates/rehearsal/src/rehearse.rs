@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::cluster::{StartError, VirtualCluster};
 use crate::invariants::Violation;
-use crate::options::Options;
+use crate::options::{Options, OptionsError};
 use crate::{EventLog, preload};
 
 /// How long a cluster may take to become ready, in virtual time.
@@ -90,6 +90,10 @@ impl Rehearsal {
     /// # Errors
     /// See [`RehearsalError`].
     pub fn prepare(self, drill: &Drill) -> Result<Prepared, RehearsalError> {
+        if drill.spec.cluster.simulated > 0 {
+            let why = "spec.cluster.simulated: in the virtual world all workers are simulated; ask for more workers instead";
+            return Err(StartError::from(OptionsError::Shape(why.into())).into());
+        }
         let cluster = VirtualCluster::start(options(drill, self))?;
         let preloads = &drill.spec.cluster.preload;
         if !preloads.is_empty() {

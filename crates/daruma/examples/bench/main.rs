@@ -16,9 +16,12 @@ mod force_delete;
 mod idle;
 mod lists;
 mod pod_start;
+mod recovery_overhead;
 mod scheduling;
 mod simulated;
+mod story_sim;
 mod watchers;
+mod zone_outage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,6 +47,10 @@ const ALL: &[Benchmark] = &[
     force_delete::BENCHMARK,
     pod_start::BENCHMARK,
     idle::BENCHMARK,
+    recovery_overhead::BENCHMARK,
+    story_sim::STORY,
+    story_sim::SEEDS,
+    zone_outage::BENCHMARK,
 ];
 
 /// What benchmarks share: the binary, and one cluster that starts when the first one wants it.

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use daruma_cluster::{kubeconfig, load_balancer};
 use daruma_cluster::pki::Pki;
 use daruma_cluster::shape::{Role, Shape};
+use daruma_cluster::{kubeconfig, load_balancer};
 use daruma_host::doctor;
-use daruma_host::machine::subnet::Subnet;
 use daruma_host::machine::CARD;
+use daruma_host::machine::subnet::Subnet;
 use daruma_host::supervisor::{self, Client, Program, SupervisorConfig, SupervisorError};
 use daruma_world::World;
 
 use super::cluster_directory::ClusterDirectory;
-use super::{Which, sizes, up_machines, up_simulated, up_wait};
+use super::{Which, sizes, up_machines, up_wait};
 use crate::components::flags;
 
 /// How results are printed.
@@ -39,9 +39,6 @@ pub struct Flags {
     /// Machines that run applications.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=200))]
     workers: u8,
-    /// Simulated nodes beside them: kubelets of one process, whose containers only pretend to run.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=i64::from(hollow_nodes::MOST)))]
-    simulated: u32,
     /// CPUs of each machine; all of the host's by default.
     #[arg(long, value_name = "N", value_parser = sizes::cpu_millis)]
     cpus: Option<u64>,
@@ -100,7 +97,6 @@ async fn up(flags: &Flags) -> Result<()> {
     };
     let pki = directory.pki(&world)?;
     write_kubeconfigs(&world, &directory, &shape, &pki)?;
-    up_simulated::write_identities(&world, &directory, &shape, &pki)?;
     directory.write_shape(&shape)?;
     let images = directory.path().join("images");
     daruma_runtime::builtin::prepare(&images, &std::env::current_exe()?).context("laying out the built-in images")?;

@@ -28,12 +28,8 @@ pub fn specs(world: &World, shape: &Shape, pki: &Pki, subnet: Subnet, images: &P
 pub fn spec(world: &World, shape: &Shape, pki: &Pki, subnet: Subnet, images: &Path, machine: &Machine) -> Result<MachineSpec> {
     let identity = machine_files::identity(shape, machine);
     let files = machine_files::files(world, shape, pki, machine)?;
-    let seed = |file: machine_files::MachineFile| SeedFile {
-        path: file.path,
-        content: file.content,
-        mode: file.mode,
-        once: false,
-    };
+    let seed =
+        |file: machine_files::MachineFile| SeedFile { path: file.path, content: file.content, mode: file.mode, once: false };
     Ok(MachineSpec {
         name: machine.name.clone(),
         cluster: shape.name.clone(),

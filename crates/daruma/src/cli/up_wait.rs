@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Error, Result, anyhow};
 use daruma_client::Client;
-use daruma_cluster::{addons, bring_up};
 use daruma_cluster::shape::Shape;
+use daruma_cluster::{addons, bring_up};
 use daruma_host::machines::SupervisedMachines;
 use daruma_host::supervisor::State;
 use daruma_world::World;

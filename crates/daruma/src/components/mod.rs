@@ -3,7 +3,6 @@
 #![expect(clippy::disallowed_methods, reason = "the real world runs on tokio")]
 
 pub mod connection;
-pub mod hollow_nodes;
 pub mod image_socket;
 
 use std::sync::Arc;

@@ -78,7 +78,9 @@ fn holds(scene: &Scene, condition: &WaitFor, looked_to: &mut usize) -> Result<bo
 }
 
 fn is_event(line: &crate::record::Entry, event: &EventSeen) -> bool {
-    line.kind == EntryKind::Event && line.reason == event.reason && event.about.as_ref().is_none_or(|about| matches(about, &line.about))
+    line.kind == EntryKind::Event
+        && line.reason == event.reason
+        && event.about.as_ref().is_none_or(|about| matches(about, &line.about))
 }
 
 /// Whether all replicas of a workload are up to date and available.

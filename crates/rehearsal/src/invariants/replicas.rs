@@ -46,7 +46,16 @@ impl Replicas {
     /// A pod came.
     fn count(&mut self, seen: &Seen, deployment: &Deployment, pod: &Pod) -> Verdict {
         let key = deployment.key();
-        let count = seen.active_pods(deployment).count() as i64;
+        // A rollout counts what its ReplicaSets are asked for: what another one has been told to take away is on its way out
+        // (kubernetes pkg/controller/deployment/util/deployment_util.go, NewRSNewReplicas).
+        let own = seen.replica_set_of(pod).map(|set| set.uid());
+        let mut by_set: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+        for set in seen.active_pods(deployment).filter_map(|other| seen.replica_set_of(other)) {
+            let asked = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+            let most = if own == Some(set.uid()) { i64::MAX } else { i64::from(asked) };
+            by_set.entry(set.uid()).or_insert((0, most)).0 += 1;
+        }
+        let count: i64 = by_set.values().map(|(pods, most)| *pods.min(most)).sum();
         let now = Limits::of(deployment).most;
         let most = now.max(self.earlier.get(&key).copied().unwrap_or_default());
         if count <= now {

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use daruma_drill::Span;
 use daruma_drill::compare::{Row, grid, table};
 use daruma_drill::file::Drill;
-use daruma_drill::Span;
 use daruma_rehearsal::Rehearsal;
 
 use super::Source;

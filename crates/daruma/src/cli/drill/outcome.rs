@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use daruma_drill::Progress;
 use daruma_drill::record::Entry;
-use daruma_drill::report::{self, Report};
 use daruma_drill::report::terminal::{self, Style};
+use daruma_drill::report::{self, Report};
 
 /// The style that standard output takes.
 pub fn style() -> Style {
@@ -28,11 +28,7 @@ impl Progress for Timeline {
 /// Writes report.html, report.json and junit.xml into `directory`.
 pub fn write(report: &Report, directory: &Path) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
-    let files = [
-        ("report.html", report::html(report)),
-        ("report.json", report.json()?),
-        ("junit.xml", report::junit(report)),
-    ];
+    let files = [("report.html", report::html(report)), ("report.json", report.json()?), ("junit.xml", report::junit(report))];
     for (name, content) in files {
         let path = directory.join(name);
         fs::write(&path, content).with_context(|| format!("writing {}", path.display()))?;

@@ -116,18 +116,17 @@ fn refuse(drill: &Drill) -> Result<()> {
     if !drill.spec.cluster.preload.is_empty() {
         bail!("spec.cluster.preload: a ready-made state can be loaded in the virtual world only (--world sim)");
     }
+    if drill.spec.cluster.simulated > 0 {
+        bail!("spec.cluster.simulated: simulated nodes cannot stand beside real machines yet; in the virtual world (--world sim) all workers are simulated");
+    }
     Ok(())
 }
 
 /// Whether a cluster that is up has the machines that the drill names.
 fn fits(drill: &Drill, directory: &ClusterDirectory) -> Result<()> {
     let shape = directory.existing_shape()?;
-    let missing: Vec<String> = drill
-        .spec
-        .cluster
-        .machines()
-        .filter(|machine| !shape.machines.iter().any(|one| one.name == *machine))
-        .collect();
+    let missing: Vec<String> =
+        drill.spec.cluster.machines().filter(|machine| !shape.machines.iter().any(|one| one.name == *machine)).collect();
     if !missing.is_empty() {
         bail!(
             "the drill needs {}, which cluster {:?} does not have; choose another name for a cluster of its own (--name), \
@@ -151,9 +150,6 @@ fn up(drill: &Drill, which: &Which) -> Result<()> {
         format!("--disk={}", cluster.disk.0),
         format!("--boot-time={}ms", cluster.boot_time.as_ms()),
     ];
-    if cluster.simulated > 0 {
-        arguments.push(format!("--simulated={}", cluster.simulated));
-    }
     if let Some(grace) = settings.node_monitor_grace_period {
         arguments.push(format!("--node-monitor-grace-period={}ms", grace.as_ms()));
     }

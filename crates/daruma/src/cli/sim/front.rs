@@ -57,11 +57,7 @@ pub fn handler(injector: Injector, doors: Doors, waiting: Waiting) -> Handler {
 }
 
 /// One request, as a task of the virtual world.
-async fn carry(
-    transport: Arc<dyn daruma_client::Transport>,
-    request: Request<Body>,
-    answer: oneshot::Sender<Answer>,
-) {
+async fn carry(transport: Arc<dyn daruma_client::Transport>, request: Request<Body>, answer: oneshot::Sender<Answer>) {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
     let mut inside = Request::new(body);

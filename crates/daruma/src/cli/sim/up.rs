@@ -60,7 +60,10 @@ pub struct Flags {
 pub fn run(flags: &Flags) -> Result<()> {
     let directory = flags.which.directory();
     if directory.exists() {
-        bail!("{} exists: a cluster of this name is there already, or one ended badly; remove it or use --name", directory.display());
+        bail!(
+            "{} exists: a cluster of this name is there already, or one ended badly; remove it or use --name",
+            directory.display()
+        );
     }
     let interrupt = Interrupt::listen()?;
     let cluster = VirtualCluster::start(Options {
@@ -87,7 +90,10 @@ pub fn run(flags: &Flags) -> Result<()> {
         started.elapsed().as_secs_f64()
     );
     println!("\n    export KUBECONFIG={}\n    kubectl get nodes\n", directory.join("kubeconfig").display());
-    println!("{} virtual seconds pass in a real one (daruma sim pause|continue|step|speed|status|node); Ctrl-C ends it", flags.speed);
+    println!(
+        "{} virtual seconds pass in a real one (daruma sim pause|continue|step|speed|status|node); Ctrl-C ends it",
+        flags.speed
+    );
     let (sender, requests) = mpsc::channel();
     let bell = Arc::new(Bell::default());
     let ring = bell.clone();
@@ -114,8 +120,7 @@ fn serve(
     let front = Machine { name: "controller-0".into(), role: Role::Controller, address: Ipv4Addr::LOCALHOST };
     let shape = Shape { network: Ipv4Addr::LOCALHOST, machines: vec![front], ..cluster.shape().clone() };
     let pair = pki.api_server(&world, &shape)?;
-    let identity =
-        ServerIdentity { certificate: pair.certificate, key: pair.key, client_ca: Some(pki.ca.certificate.clone()) };
+    let identity = ServerIdentity { certificate: pair.certificate, key: pair.key, client_ca: Some(pki.ca.certificate.clone()) };
     let server = HttpsServer::bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), flags.port), &identity)?;
     let address = server.local_addr()?;
     let url = format!("https://{address}");
