@@ -57,7 +57,10 @@ fn bad_files() {
     let directory = scratch("bad-files");
     let head = "apiVersion: daruma.dev/v1\nkind: Drill\nmetadata: {name: bad}\nspec:\n";
     let cases = [
-        ("  steps:\n  - {fault: power-of, target: {machine: worker-1}}\n", "bad.yaml:6:6: spec.steps[0].fault: there is no fault"),
+        (
+            "  steps:\n  - {fault: power-of, target: {machine: worker-1}}\n",
+            "bad.yaml:6:6: spec.steps[0].fault: there is no fault",
+        ),
         (
             "  steps:\n  - {fault: power-off, target: {machine: worker-9}}\n",
             "bad.yaml:6:33: spec.steps[0].target.machine: there is no machine \"worker-9\"",
@@ -89,7 +92,8 @@ fn bad_files() {
 fn seeds() {
     let directory = scratch("seeds");
     let log = |seed: &str| {
-        let arguments = ["drill", "run", "reset", "--world", "sim", "--quiet", "--seed", seed, "--event-log", "log", "--report", "r"];
+        let arguments =
+            ["drill", "run", "reset", "--world", "sim", "--quiet", "--seed", seed, "--event-log", "log", "--report", "r"];
         let output = daruma(&directory, &arguments);
         assert!(output.status.success(), "{}", text(&output));
         fs::read_to_string(directory.join("log")).expect("a log")
@@ -220,7 +224,8 @@ fn ways(record: &Value) -> BTreeMap<String, usize> {
 fn moments(record: &Value) -> [i64; 3] {
     let at = |entry: &Value| entry["atMs"].as_i64().unwrap_or_default();
     let all = |list: &str| record[list].as_array().cloned().unwrap_or_default();
-    let cut = all("timeline").iter().find(|entry| entry["step"] == "power-off" && entry["kind"] == "fault").map(at).expect("the cut");
+    let cut =
+        all("timeline").iter().find(|entry| entry["step"] == "power-off" && entry["kind"] == "fault").map(at).expect("the cut");
     let nodes: Vec<Value> = all("nodes").into_iter().filter(|state| state["node"] == "worker-1" && at(state) > cut).collect();
     let lost = nodes.iter().find(|state| state["ready"] == "Unknown").map(at).expect("it is noticed");
     let back = nodes.iter().find(|state| state["ready"] == "True" && at(state) > lost).map(at).expect("it comes back");

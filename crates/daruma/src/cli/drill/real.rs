@@ -117,7 +117,9 @@ fn refuse(drill: &Drill) -> Result<()> {
         bail!("spec.cluster.preload: a ready-made state can be loaded in the virtual world only (--world sim)");
     }
     if drill.spec.cluster.simulated > 0 {
-        bail!("spec.cluster.simulated: simulated nodes cannot stand beside real machines yet; in the virtual world (--world sim) all workers are simulated");
+        bail!(
+            "spec.cluster.simulated: simulated nodes cannot stand beside real machines yet; in the virtual world (--world sim) all workers are simulated"
+        );
     }
     Ok(())
 }
