@@ -69,7 +69,7 @@ fn bad_files() {
             "  steps:\n  - {fault: power-off, target: {machine: worker-1}}\n  - {fault: power-off, target: {machine: worker-1}}\n",
             "worker-1 is off at this step",
         ),
-        ("  steps: []\n  checks:\n  - failedRequestsAtMost: {probe: wob, requests: 0}\n", "no probe \"wob\""),
+        ("  steps: []\n  checks:\n  - failedRequestsAtMost: {probe: wob, count: 0}\n", "no probe \"wob\""),
         ("  colour: red\n  steps: []\n", "bad.yaml:5:3: spec.colour: unknown field"),
         ("  steps: [\n", "bad.yaml:"),
     ];

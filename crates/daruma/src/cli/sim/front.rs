@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use daruma_client::connection::{Handler, Peer};
 use daruma_client::{Body, BodyError, TransportError, full_body, stream_body};
 use daruma_rehearsal::Doors;
 use daruma_rehearsal::sim::Injector;
+use daruma_world::World;
 use futures::FutureExt;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -16,7 +18,10 @@ use tokio::sync::{mpsc, oneshot};
 /// Chunks of an answer that wait for a slow reader.
 const WAITING: usize = 16;
 
-/// Requests whose answer has not begun.
+/// A stream that tells nothing for so long, in virtual time, is a watch: nobody waits for its next line.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// Requests whose answer is still under way.
 #[derive(Clone, Default)]
 pub struct Waiting(Arc<AtomicUsize>);
 
@@ -25,23 +30,36 @@ impl Waiting {
     pub fn count(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
+
+    /// One more, until what is given is dropped.
+    fn one_more(&self) -> OneWaiting {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        OneWaiting(self.clone())
+    }
+}
+
+/// A request that is waited for.
+struct OneWaiting(Waiting);
+
+impl Drop for OneWaiting {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 type Answer = Result<Response<mpsc::Receiver<Result<Bytes, BodyError>>>, TransportError>;
 
 /// The handler of the real world's server.
-pub fn handler(injector: Injector, doors: Doors, waiting: Waiting) -> Handler {
+pub fn handler(injector: Injector, doors: Doors, world: World, waiting: Waiting) -> Handler {
     Arc::new(move |request: Request<Body>, peer: &Peer| {
-        let (injector, doors, waiting) = (injector.clone(), doors.clone(), waiting.clone());
+        let (injector, doors, world, waiting) = (injector.clone(), doors.clone(), world.clone(), waiting.clone());
         // Whoever shows a certificate of this cluster's authority is its administrator: no other is given out.
         let known = peer.certificate.is_some();
         async move {
             let (sender, answer) = oneshot::channel();
             let transport = if known { doors.administrator } else { doors.anybody };
-            waiting.0.fetch_add(1, Ordering::SeqCst);
-            injector.inject(carry(transport, request, sender).boxed());
+            injector.inject(carry(world, transport, request, sender, waiting.one_more()).boxed());
             let answer: Option<Answer> = answer.await.ok();
-            waiting.0.fetch_sub(1, Ordering::SeqCst);
             match answer {
                 Some(Ok(response)) => response.map(|chunks| {
                     stream_body(futures::stream::unfold(chunks, |mut chunks| async move {
@@ -57,7 +75,14 @@ pub fn handler(injector: Injector, doors: Doors, waiting: Waiting) -> Handler {
 }
 
 /// One request, as a task of the virtual world.
-async fn carry(transport: Arc<dyn daruma_client::Transport>, request: Request<Body>, answer: oneshot::Sender<Answer>) {
+async fn carry(
+    world: World,
+    transport: Arc<dyn daruma_client::Transport>,
+    request: Request<Body>,
+    answer: oneshot::Sender<Answer>,
+    waiting: OneWaiting,
+) {
+    let mut waiting = Some(waiting);
     let (parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
     let mut inside = Request::new(body);
@@ -73,7 +98,19 @@ async fn carry(transport: Arc<dyn daruma_client::Transport>, request: Request<Bo
             if answer.send(Ok(Response::from_parts(parts, chunks))).is_err() {
                 return;
             }
-            while let Some(frame) = body.frame().await {
+            loop {
+                let next = match waiting {
+                    Some(_) => world.timeout(QUIET, body.frame()).await,
+                    None => Ok(body.frame().await),
+                };
+                let frame = match next {
+                    Ok(Some(frame)) => frame,
+                    Ok(None) => return,
+                    Err(_) => {
+                        waiting = None;
+                        continue;
+                    }
+                };
                 let chunk = match frame {
                     Ok(frame) => frame.into_data().map(Ok),
                     Err(error) => Ok(Err(error)),

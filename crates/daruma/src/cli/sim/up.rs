@@ -128,7 +128,7 @@ fn serve(
         kubeconfig::with_certificate(&flags.which.name, &url, &pki.ca.certificate, "kubernetes-admin", &pki.admin(&world)?);
     fs::write(directory.join("kubeconfig"), text).context("writing the kubeconfig")?;
     let injector = cluster.universe().injector();
-    runtime.spawn(server.serve(front::handler(injector, cluster.doors()?, waiting)));
+    runtime.spawn(server.serve(front::handler(injector, cluster.doors()?, cluster.world(), waiting)));
     Ok(address)
 }
 
