@@ -70,7 +70,12 @@ impl Faults {
         cluster.kubectl(&["create", "deployment", "web", image, "--replicas=4"]);
         cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]);
         let disk = self.work(|machines| machines.press("worker-0", Pressure::Disk { leave_bytes: 100 << 20 }));
-        let memory = self.work(|machines| machines.press("worker-1", Pressure::Memory { bytes: 900 << 20 }));
+        // Below the threshold of 100Mi, but not so low that the kernel ends what is left.
+        let summary = cluster.kubectl(&["get", "--raw", "/api/v1/nodes/worker-1/proxy/stats/summary"]);
+        let summary: serde_json::Value = serde_json::from_str(&summary).expect("it is JSON");
+        let available = summary["node"]["memory"]["availableBytes"].as_u64().expect("a figure");
+        let bytes = available - (60 << 20);
+        let memory = self.work(|machines| machines.press("worker-1", Pressure::Memory { bytes }));
         let listed = cluster.daruma(&["node", "list"]);
         assert!(listed.contains("worker-0: the disk is full but for 104857600 bytes\n"), "{listed}");
         self.until_condition("worker-0", "DiskPressure", "True", 30 * SECOND);

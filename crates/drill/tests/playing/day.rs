@@ -43,7 +43,7 @@ fn a_worker_dies_and_comes_back() {
     says(&record, EntryKind::Change, "taint +node.kubernetes.io/unreachable:NoExecute");
     says(&record, EntryKind::Change, "1/1 Running → 1/1 Terminating");
     says(&record, EntryKind::Change, "service/web: 2 of 4 endpoints are ready");
-    says(&record, EntryKind::Event, "node/worker-1: NodeNotReady: ");
+    says(&record, EntryKind::Event, "node/worker-1: Node worker-1 status is now: NodeNotReady");
     says(&record, EntryKind::View, "NAME                   READY   STATUS    RESTARTS   AGE");
     says(&record, EntryKind::Step, "deployment/web: restarted");
     for (probe, fails) in [("web", true), ("worker-0", true), ("inside", true), ("name", true), ("api", false)] {
