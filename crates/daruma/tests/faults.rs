@@ -72,7 +72,7 @@ impl Faults {
         let disk = self.work(|machines| machines.press("worker-0", Pressure::Disk { leave_bytes: 100 << 20 }));
         // Below the threshold of 100Mi, but not so low that the kernel ends what is left.
         let summary = cluster.kubectl(&["get", "--raw", "/api/v1/nodes/worker-1/proxy/stats/summary"]);
-        let summary: serde_json::Value = serde_json::from_str(&summary).expect("it is JSON");
+        let summary: Value = serde_json::from_str(&summary).expect("it is JSON");
         let available = summary["node"]["memory"]["availableBytes"].as_u64().expect("a figure");
         let bytes = available - (60 << 20);
         let memory = self.work(|machines| machines.press("worker-1", Pressure::Memory { bytes }));
