@@ -303,7 +303,9 @@ impl SimRuntime {
 
     /// Ends the running container of this name in every pod, as if its process had exited.
     pub fn exit(&self, container: &str, exit_code: i32) {
-        for id in self.inner.state().running_named(container) {
+        // The state is let go before a container ends, which needs it.
+        let ids = self.inner.state().running_named(container);
+        for id in ids {
             self.inner.finish(&id, exit_code, records::reason_of(exit_code));
         }
     }
