@@ -106,18 +106,22 @@ impl Faults {
         let living = self.work(|machines| machines.living_containers("worker-0"));
         assert!(!living.is_empty(), "containers go on without the kubelet");
         assert_eq!(self.work(SupervisedMachines::undo).len(), 1, "somebody else takes it back");
-        let pod = cluster.pods_of("app=web").into_iter().find(|pod| at(pod, "/spec/nodeName") == "worker-1");
-        let pod = pod.expect("the scheduler spreads them");
-        let (name, restarts) = (at(&pod, "/metadata/name"), &pod["status"]["containerStatuses"][0]["restartCount"]);
-        let id = at(&pod, "/status/containerStatuses/0/containerID").rsplit('/').next().expect("an id").to_owned();
-        assert!(self.work(|machines| machines.living_containers("worker-1")).contains(&id), "{id} lives");
-        self.work(|machines| machines.signal("worker-1", &Program::Container(id.clone()), Signal::Kill));
+        // Those that were evicted are still there, and have ended.
+        let mut running: Vec<Value> = cluster.pods_of("app=web");
+        running.retain(|pod| at(pod, "/status/phase") == "Running" && pod["metadata"]["deletionTimestamp"].is_null());
+        running.sort_by_key(|pod| at(pod, "/spec/nodeName") != "worker-1");
+        let pod = running.first().expect("the rollout is complete");
+        let node = at(pod, "/spec/nodeName");
+        let (name, restarts) = (at(pod, "/metadata/name"), &pod["status"]["containerStatuses"][0]["restartCount"]);
+        let id = at(pod, "/status/containerStatuses/0/containerID").rsplit('/').next().expect("an id").to_owned();
+        assert!(self.work(|machines| machines.living_containers(node)).contains(&id), "{id} lives");
+        self.work(|machines| machines.signal(node, &Program::Container(id.clone()), Signal::Kill));
         wait("the killed container is started again", 20 * SECOND, || {
             let status = cluster.json(&["get", "pod", name])["status"]["containerStatuses"][0].clone();
             let again = status["ready"] == true && status["restartCount"].as_u64() == restarts.as_u64().map(|count| count + 1);
             if again { Ok(()) } else { Err(status.to_string()) }
         });
-        assert!(!self.work(|machines| machines.living_containers("worker-1")).contains(&id), "{id} is dead");
+        assert!(!self.work(|machines| machines.living_containers(node)).contains(&id), "{id} is dead");
         self.until_condition("worker-0", "Ready", "True", 20 * SECOND);
     }
 
