@@ -34,6 +34,7 @@ fn faults_show_and_heal() {
     let faults = Faults { cluster: Cluster::up("faults", FLAGS) };
     faults.nodes_are_lost_and_found();
     faults.pressure_shows();
+    faults.memory_runs_out();
     faults.programs_are_stopped_and_started();
     faults.machines_come_and_go();
     faults.refusals_are_clear();
@@ -95,6 +96,55 @@ impl Faults {
         self.until_tainted("worker-0", "node.kubernetes.io/disk-pressure", false);
         self.until_tainted("worker-1", "node.kubernetes.io/memory-pressure", false);
         cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+    }
+
+    /// A greedy container, then something outside of all pods: containers go, PID 1 and the kubelet stay the same.
+    fn memory_runs_out(&self) {
+        let (cluster, node) = (&self.cluster, "worker-1");
+        let programs = self.first_programs(node);
+        // No requests and no limits; a mode of the program that writes to as much memory as it is told.
+        let image = "gcr.io/google-samples/kubernetes-bootcamp:v1";
+        let command = ["/usr/local/bin/daruma", "ballast", "0", "piece", "4294967296"];
+        let container = serde_json::json!({"name": "hog", "image": image, "command": command});
+        let overrides = serde_json::json!({"spec": {"nodeName": node, "containers": [container]}}).to_string();
+        cluster.kubectl(&["run", "hog", &format!("--image={image}"), &format!("--overrides={overrides}")]);
+        wait("the hog is killed for its memory", 30 * SECOND, || {
+            let status = cluster.json(&["get", "pod", "hog"])["status"]["containerStatuses"][0].clone();
+            let killed = ["state", "lastState"].iter().any(|state| status[state]["terminated"]["reason"] == "OOMKilled");
+            if killed { Ok(()) } else { Err(status.to_string()) }
+        });
+        cluster.kubectl(&["delete", "pod", "hog", "--now"]);
+        assert_eq!(self.first_programs(node), programs, "a greedy container ends alone");
+        let memory = self.work(|machines| machines.press(node, Pressure::Memory { bytes: 4 << 30 }));
+        wait("a container is killed or a pod evicted", 30 * SECOND, || {
+            let list = cluster.json(&["get", "pods", "-A"]);
+            let lost = list["items"].as_array().into_iter().flatten().find(|pod| {
+                let status = &pod["status"]["containerStatuses"][0];
+                let killed = ["state", "lastState"].iter().any(|state| status[state]["terminated"]["reason"] == "OOMKilled");
+                at(pod, "/spec/nodeName") == node && (killed || at(pod, "/status/reason") == "Evicted")
+            });
+            lost.map(drop).ok_or_else(|| "none".to_owned())
+        });
+        self.until_condition(node, "MemoryPressure", "True", 30 * SECOND);
+        assert_eq!(self.first_programs(node), programs, "the machine goes on");
+        self.work(|machines| machines.release(node, memory));
+        self.until_condition(node, "MemoryPressure", "False", 40 * SECOND);
+        self.until_condition(node, "Ready", "True", 20 * SECOND);
+        assert_eq!(self.first_programs(node), programs, "the machine has gone on");
+        cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=120s"]);
+    }
+
+    /// PID 1 of a machine and its kubelet, as the host numbers them.
+    fn first_programs(&self, node: &str) -> [u32; 2] {
+        let status = self.work(SupervisedMachines::status);
+        let init = status.machine(node).and_then(|machine| machine.pid).expect("it is on").cast_unsigned();
+        let children = std::fs::read_to_string(format!("/proc/{init}/task/{init}/children")).expect("it lives");
+        let is_kubelet = |pid: &u32| {
+            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.split(|byte| *byte == 0).nth(1) == Some(b"kubelet")
+        };
+        let kubelet = children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_kubelet);
+        [init, kubelet.expect("init keeps a kubelet")]
     }
 
     /// The kubelet of one worker, a container of another.

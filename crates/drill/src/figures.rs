@@ -6,9 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::checks::{detected_at, in_words, left_at};
-use crate::history::{History, acts_on_machines, is_leaving, mends, pod_at, stays_with_its_node, workload_of};
-use crate::record::{AtMs, Entry, EntryKind, Record};
+use crate::checks::{in_words, left_at, noticed_at};
+use crate::history::{History, acts_on_machines, is_finished, is_leaving, mends, pod_at, stays_with_its_node, workload_of};
+use crate::record::{AtMs, Entry, EntryKind, PodState, Record};
+
+/// An Event may be seen so much later than what came of it.
+const EVENT_LAG_MS: AtMs = 1000;
 
 /// Everything that was measured.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -37,10 +40,11 @@ pub struct FaultFigures {
     pub at_ms: AtMs,
     /// Machines it acts on.
     pub machines: Vec<String>,
-    /// Until the first of its machines was seen as not Ready; `None` when none was.
+    /// Until the first of its machines was seen as not Ready, or with a condition of pressure that it did not have before;
+    /// `None` when none was.
     pub detected_after_ms: Option<u64>,
     /// Until the first pod of its machines (DaemonSets, static pods and kube-system aside), or the pod it acts on,
-    /// was Terminating or gone.
+    /// was Terminating or gone, or the Event was seen that its kubelet had evicted it.
     pub evicted_after_ms: Option<u64>,
     /// How many pods were evicted in its time.
     pub evicted_pods: u64,
@@ -177,6 +181,7 @@ fn one_fault(history: &History<'_>, step: &str, entries: &[&Entry], next_act: At
     });
     let own_end = again.map_or(history.end(), |entry| entry.at_ms);
 
+    let evictions = evictions(history, at);
     let (mut evicted, mut evicted_pods, mut bereft) = (None::<AtMs>, 0, BTreeSet::new());
     for states in history.pods() {
         // A pod that the fault itself deletes is gone at the very moment: what counts is what was right before.
@@ -185,7 +190,8 @@ fn one_fault(history: &History<'_>, step: &str, entries: &[&Entry], next_act: At
         if !(lost_its_node || single.contains(before.name.as_str())) || is_leaving(&before.status) {
             continue;
         }
-        if let Some(left) = left_at(states, at).filter(|left| *left <= own_end) {
+        let told = evictions.get(before.name.as_str()).copied();
+        if let Some(left) = left_at(states, at).into_iter().chain(told).min().filter(|left| *left <= own_end) {
             evicted = Some(evicted.map_or(left, |soonest| soonest.min(left)));
             evicted_pods += 1;
             bereft.extend(workload_of(before));
@@ -193,7 +199,9 @@ fn one_fault(history: &History<'_>, step: &str, entries: &[&Entry], next_act: At
     }
     let replaced = evicted.and_then(|evicted| {
         let successors = history.pods().filter(|states| {
-            states[0].at_ms >= evicted && workload_of(states[0]).is_some_and(|workload| bereft.contains(&workload))
+            states[0].at_ms + EVENT_LAG_MS >= evicted
+                && states[0].at_ms >= at
+                && workload_of(states[0]).is_some_and(|workload| bereft.contains(&workload))
         });
         successors.filter_map(|states| states.iter().find(|state| state.available).map(|state| state.at_ms)).min()
     });
@@ -227,6 +235,16 @@ fn one_fault(history: &History<'_>, step: &str, entries: &[&Entry], next_act: At
     }
 }
 
+/// When the first Event after a moment said of a pod that its kubelet had evicted it; by the pod's name.
+fn evictions<'a>(history: &History<'a>, from: AtMs) -> BTreeMap<&'a str, AtMs> {
+    let mut found = BTreeMap::new();
+    let told = history.record.timeline.iter().filter(|entry| entry.kind == EntryKind::Event && entry.reason == "Evicted");
+    for entry in told.filter(|entry| entry.at_ms >= from) {
+        found.entry(name_of(&entry.about)).or_insert(entry.at_ms);
+    }
+    found
+}
+
 /// `web-1` of `pod/default/web-1`.
 fn name_of(about: &str) -> &str {
     about.rsplit('/').next().unwrap_or(about)
@@ -236,7 +254,7 @@ fn name_of(about: &str) -> &str {
 fn newly_detected(history: &History<'_>, node: &str, from: AtMs, to: AtMs) -> Option<AtMs> {
     let was_ready =
         from.checked_sub(1).and_then(|before| history.node_at(node, before)).is_none_or(|state| state.ready == "True");
-    detected_at(history, node, from, to).filter(|_| was_ready)
+    noticed_at(history, node, from, to).filter(|_| was_ready)
 }
 
 fn probes(history: &History<'_>) -> Vec<ProbeFigures> {
@@ -293,7 +311,8 @@ fn spreads(history: &History<'_>, at_ms: AtMs) -> BTreeMap<String, String> {
     const FEW: usize = 8;
     let eligible = history.eligible_nodes(at_ms);
     let mut counts: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-    for pod in history.pods_at(at_ms).filter(|pod| !pod.node.is_empty() && !is_leaving(&pod.status)) {
+    let counts_here = |pod: &&PodState| !pod.node.is_empty() && !is_finished(&pod.status) && !is_leaving(&pod.status);
+    for pod in history.pods_at(at_ms).filter(counts_here) {
         if let Some(workload) = workload_of(pod) {
             *counts.entry(workload).or_default().entry(pod.node.clone()).or_default() += 1;
         }

@@ -274,6 +274,11 @@ pub fn pod_at<'a>(states: &[&'a PodState], at_ms: AtMs) -> Option<&'a PodState> 
     at(states, at_ms, |state| state.at_ms).filter(|state| state.status != DELETED)
 }
 
+/// Whether STATUS says that a pod has ended and stays so, e.g. one that its kubelet has evicted.
+pub fn is_finished(status: &str) -> bool {
+    matches!(status, "Completed" | "Evicted" | "Failed" | "Succeeded")
+}
+
 /// Whether a STATUS says that the pod is on its way out or gone.
 pub fn is_leaving(status: &str) -> bool {
     status == "Terminating" || status == DELETED

@@ -14,7 +14,7 @@ pub use range::Range;
 
 pub(crate) use events_seen::matches;
 pub(crate) use evicted_within::left_at;
-pub(crate) use node_detected_within::detected_at;
+pub(crate) use node_detected_within::noticed_at;
 pub(crate) use spread::in_words;
 
 use serde::{Deserialize, Serialize};

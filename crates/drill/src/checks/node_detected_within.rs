@@ -10,7 +10,8 @@ use crate::span::length;
 
 /// Parameters of `nodeDetectedWithin`.
 ///
-/// A node is detected when its condition Ready is first anything but `True` after the step.
+/// A node is detected when its condition Ready is first anything but `True` after the step, or when it has a condition of
+/// pressure (MemoryPressure, DiskPressure, PIDPressure) that it did not have before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NodeDetectedWithin {
@@ -24,7 +25,7 @@ pub struct NodeDetectedWithin {
 }
 
 impl Rule for NodeDetectedWithin {
-    const ABOUT: &'static str = "The node (or every node the step's fault hits) is seen as not Ready within the limit.";
+    const ABOUT: &'static str = "The node (or every node the step's fault hits) is seen as not Ready, or short of something, within the limit.";
     const EXAMPLE: &'static str = "nodeDetectedWithin: {after: power-off, limit: 60s}";
 
     fn validate(&self, known: &Known) -> Vec<String> {
@@ -38,7 +39,7 @@ impl Rule for NodeDetectedWithin {
 
     fn demand(&self) -> String {
         let who = self.node.as_deref().unwrap_or("every node hit");
-        format!("{who} is seen as not Ready within {} of {}", self.limit, self.after)
+        format!("{who} is seen as not Ready or short of something within {} of {}", self.limit, self.after)
     }
 
     fn judge(&self, history: &History<'_>) -> Finding {
@@ -55,10 +56,10 @@ impl Rule for NodeDetectedWithin {
         }
         let mut slowest = (0, "");
         for node in &nodes {
-            match detected_at(history, node, from, history.end()) {
+            match noticed_at(history, node, from, history.end()) {
                 Some(at) if at - from >= slowest.0 => slowest = (at - from, node),
                 Some(_) => {}
-                None => return Finding::broken(format!("{node} was never seen as not Ready")),
+                None => return Finding::broken(format!("{node} was never seen as not Ready or short of something")),
             }
         }
         let text = match nodes.len() {
@@ -76,4 +77,13 @@ pub(crate) fn detected_at(history: &History<'_>, node: &str, from_ms: u64, to_ms
     }
     let later = history.node_states(node).iter().filter(|state| state.at_ms > from_ms && state.at_ms <= to_ms);
     later.filter(|state| state.ready != "True" || state.ready == DELETED).map(|state| state.at_ms).next()
+}
+
+/// When the cluster first knew that something is wrong with a node, from one moment to another: it was not Ready, or short
+/// of something that it had enough of before.
+pub(crate) fn noticed_at(history: &History<'_>, node: &str, from_ms: u64, to_ms: u64) -> Option<u64> {
+    let before = history.node_at(node, from_ms).map_or(&[][..], |state| &state.pressure);
+    let later = history.node_states(node).iter().filter(|state| state.at_ms > from_ms && state.at_ms <= to_ms);
+    let short = later.filter(|state| state.pressure.iter().any(|kind| !before.contains(kind))).map(|state| state.at_ms).next();
+    detected_at(history, node, from_ms, to_ms).into_iter().chain(short).min()
 }

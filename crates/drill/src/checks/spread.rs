@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::known::Known;
 use super::{Finding, Rule, Workload};
-use crate::history::{History, is_leaving, workload_of};
+use crate::history::{History, is_finished, is_leaving, workload_of};
 
 /// Parameters of `spread`; `maxSkew`, `exactly` or both.
 ///
@@ -82,8 +82,7 @@ pub(crate) fn pods_by_node(history: &History<'_>, workload: &str, at_ms: u64) ->
     let mut counts: BTreeMap<String, u64> =
         history.eligible_nodes(at_ms).into_iter().map(|node| (node.to_owned(), 0)).collect();
     for pod in history.pods_at(at_ms) {
-        let finished = matches!(pod.status.as_str(), "Completed" | "Evicted" | "Failed" | "Succeeded");
-        let counts_here = !pod.node.is_empty() && !finished && !is_leaving(&pod.status);
+        let counts_here = !pod.node.is_empty() && !is_finished(&pod.status) && !is_leaving(&pod.status);
         if counts_here && workload_of(pod).as_deref() == Some(workload) {
             *counts.entry(pod.node.clone()).or_default() += 1;
         }

@@ -1,12 +1,26 @@
-//! The container engine of a machine is killed, paused, restarted or stopped. Where it is a part of the kubelet, the machines say so.
+//! The container engine of a machine is killed, paused, restarted or stopped.
+//!
+//! Where machines have no service of that name, their engine is a part of the kubelet (the embedded engine of real
+//! machines), and its process is the kubelet's. Containers go on in either case: what holds them are their shims.
 
+use daruma_world::machines::{Ability, MachineError, Machines, Program, Signal};
 use futures::future::BoxFuture;
 
 use super::{Aim, Call, Fault, FaultError, Need, Parameter, program};
 use crate::scene::Scene;
 
-/// The service as init calls it.
-const SERVICE: &str = "container-engine";
+/// The services that can be the engine, as init calls them.
+const OWN: &str = "container-engine";
+const KUBELET: &str = "kubelet";
+
+/// The service to signal.
+///
+/// # Errors
+/// There is none.
+pub(super) fn service(machines: &dyn Machines, signal: Signal) -> Result<&'static str, MachineError> {
+    let can = |service: &str| machines.supports(&Ability::Signal(&Program::Service(service.to_owned()), signal));
+    can(OWN).map(|()| OWN).or_else(|_| can(KUBELET).map(|()| KUBELET))
+}
 
 /// See the module.
 pub struct ContainerEngine;
@@ -33,10 +47,14 @@ impl Fault for ContainerEngine {
     }
 
     fn needs(&self, call: &Call<'_>) -> Vec<Need> {
-        program::service_needs(call, SERVICE)
+        program::signals(call).into_iter().map(Need::Engine).collect()
     }
 
     fn inflict<'a>(&'a self, scene: &'a Scene, call: &'a Call<'a>) -> BoxFuture<'a, Result<(), FaultError>> {
-        Box::pin(program::to_service(scene, call, SERVICE))
+        Box::pin(async move {
+            let service = service(scene.hands(), program::signal(call)?)?;
+            let name = if service == OWN { "container-engine" } else { "kubelet, which is the container engine here," };
+            program::to_service(scene, call, service, name).await
+        })
     }
 }

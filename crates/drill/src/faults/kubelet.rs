@@ -37,6 +37,6 @@ impl Fault for Kubelet {
     }
 
     fn inflict<'a>(&'a self, scene: &'a Scene, call: &'a Call<'a>) -> BoxFuture<'a, Result<(), FaultError>> {
-        Box::pin(program::to_service(scene, call, SERVICE))
+        Box::pin(program::to_service(scene, call, SERVICE, SERVICE))
     }
 }

@@ -40,6 +40,7 @@ mod pid_exhaustion;
 mod power_off;
 mod power_off_zone;
 mod power_on;
+mod pressure;
 mod program;
 mod readiness_failure;
 mod reboot;
@@ -72,29 +73,29 @@ pub static ALL: &[&dyn Fault] = &[
     &clock_skew::ClockSkew,
     &container_engine::ContainerEngine,
     &controller_manager::ControllerManager,
-    &cpu_starvation::CpuStarvation,
+    &cpu_starvation::CPU_STARVATION,
     &crash_on_start::CrashOnStart,
     &cut::Cut,
     &cut_one_way::CutOneWay,
     &cut_zone::CutZone,
     &delay::Delay,
     &delete_pod::DeletePod,
-    &disk_full::DiskFull,
+    &disk_full::DISK_FULL,
     &dns::Dns,
     &force_delete_pod::ForceDeletePod,
     &hang::Hang,
     &image_pull_failure::ImagePullFailure,
-    &inodes_full::InodesFull,
+    &inodes_full::INODES_FULL,
     &kill_container::KillContainer,
     &kube_proxy::KubeProxy,
     &kubelet::Kubelet,
     &loss::Loss,
-    &memory_pressure::MemoryPressure,
+    &memory_pressure::MEMORY_PRESSURE,
     &mend::Mend,
     &network_agent::NetworkAgent,
     &out_of_memory::OutOfMemory,
     &partition::Partition,
-    &pid_exhaustion::PidExhaustion,
+    &pid_exhaustion::PID_EXHAUSTION,
     &power_off::PowerOff,
     &power_off_zone::PowerOffZone,
     &power_on::PowerOn,
@@ -104,8 +105,8 @@ pub static ALL: &[&dyn Fault] = &[
     &resume::Resume,
     &scheduler::Scheduler,
     &shutdown::Shutdown,
-    &store_full::StoreFull,
-    &store_slow::StoreSlow,
+    &store_full::STORE_FULL,
+    &store_slow::STORE_SLOW,
     &store_torn::StoreTorn,
 ];
 

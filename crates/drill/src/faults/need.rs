@@ -11,6 +11,8 @@ pub enum Need {
     Pressure(Pressure),
     /// Signals to a program.
     Signal(Program, Signal),
+    /// Signals to the container engine, be it a service or a part of the kubelet.
+    Engine(Signal),
     /// Holds a machine still.
     Hang,
     /// Moves a clock.
@@ -36,6 +38,7 @@ impl Need {
     /// What is missing.
     pub fn ask(&self, machines: &dyn Machines) -> Result<(), MachineError> {
         machines.supports(&match self {
+            Self::Engine(signal) => return super::container_engine::service(machines, *signal).map(drop),
             Self::Link(effect) => Ability::Link(*effect),
             Self::Pressure(pressure) => Ability::Pressure(*pressure),
             Self::Signal(program, signal) => Ability::Signal(program, *signal),

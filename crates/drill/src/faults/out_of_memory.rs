@@ -27,7 +27,7 @@ impl Fault for OutOfMemory {
         const {
             &[
                 Parameter::new("container", ParameterKind::Text, "Name of the container, where there are several."),
-                Parameter::new("limit", ParameterKind::Bytes, "The limit; less than the program needs.").or("1Mi"),
+                Parameter::new("limit", ParameterKind::Bytes, "The limit; less than the program needs.").or("64Ki"),
             ]
         }
     }

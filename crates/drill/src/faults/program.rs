@@ -43,15 +43,20 @@ fn done(signal: Signal) -> &'static str {
     }
 }
 
-/// What a service fault asks of the machines.
-pub(super) fn service_needs(call: &Call<'_>, service: &str) -> Vec<Need> {
+/// The signals of a service fault: the one that is asked for, and what takes it back.
+pub(super) fn signals(call: &Call<'_>) -> Vec<Signal> {
     let Ok(signal) = signal(call) else { return Vec::new() };
     let back = match signal {
         Signal::Pause => Some(Signal::Continue),
         Signal::Stop => Some(Signal::Start),
         _ => None,
     };
-    [Some(signal), back].into_iter().flatten().map(|signal| Need::service(service, signal)).collect()
+    [Some(signal), back].into_iter().flatten().collect()
+}
+
+/// What a service fault asks of the machines.
+pub(super) fn service_needs(call: &Call<'_>, service: &str) -> Vec<Need> {
+    signals(call).into_iter().map(|signal| Need::service(service, signal)).collect()
 }
 
 /// What a container fault asks of the machines.
@@ -63,11 +68,11 @@ pub(super) fn container_needs(call: &Call<'_>) -> Vec<Need> {
     }
 }
 
-/// Signals a service of all target machines.
-pub(super) async fn to_service(scene: &Scene, call: &Call<'_>, service: &str) -> Result<(), FaultError> {
+/// Signals a service of all target machines; the timeline calls it `name`.
+pub(super) async fn to_service(scene: &Scene, call: &Call<'_>, service: &str, name: &str) -> Result<(), FaultError> {
     let signal = signal(call)?;
     let machines = scene.machines(call.target)?;
-    scene.tells("", format!("{service} {}", done(signal)));
+    scene.tells("", format!("{name} {}", done(signal)));
     for machine in &machines {
         scene.signal(machine, &Program::Service(service.to_owned()), signal).await?;
     }

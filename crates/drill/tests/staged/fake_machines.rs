@@ -75,7 +75,13 @@ impl Machines for FakeMachines {
         ready(Ok(powers.into_iter().map(info).collect())).boxed()
     }
 
-    fn supports(&self, _: &Ability<'_>) -> Result<(), MachineError> {
+    fn supports(&self, ability: &Ability<'_>) -> Result<(), MachineError> {
+        // As real machines, whose kubelet is their container engine.
+        if let Ability::Signal(Program::Service(name), _) = ability
+            && name != "kubelet"
+        {
+            return Err(MachineError::Unsupported(format!("no service {name}")));
+        }
         match self.state.lock().unwrap().unsupported {
             Some(why) => Err(MachineError::Unsupported(why.to_owned())),
             None => Ok(()),

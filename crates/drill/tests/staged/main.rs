@@ -224,6 +224,20 @@ fn what_cannot_be_done_is_refused_before_anything_is_touched() {
 }
 
 #[test]
+fn an_engine_without_a_service_of_its_own_is_the_kubelet() {
+    daruma_sim::run(1, |world| async move {
+        let bench = Bench::new(&world);
+        let step = "{fault: container-engine, target: {machine: worker-1}, with: {how: stop}}";
+        let record = bench.play(&format!("  steps: [{step}]\n")).await;
+        assert_eq!(record.aborted, None);
+        let asked = bench.machines.take_asked();
+        assert_eq!(asked, [r#"Stop Service("kubelet") on worker-1"#, r#"Start Service("kubelet") on worker-1"#]);
+        let said = record.timeline.iter().find(|entry| entry.kind == EntryKind::Fault).map(|entry| entry.text.as_str());
+        assert_eq!(said, Some("container-engine: kubelet, which is the container engine here, stopped"));
+    });
+}
+
+#[test]
 fn steps_do_what_kubectl_does() {
     for (step, writes, said) in [
         (

@@ -4,6 +4,8 @@
 //! that the host can read: absent, `ok`, or what went wrong.
 #![expect(clippy::disallowed_methods, reason = "this runs inside a real machine")]
 
+mod memory;
+
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
@@ -13,7 +15,6 @@ use std::time::Duration;
 
 use daruma_world::machines::{Pressure, PressureId};
 use nix::fcntl::{FallocateFlags, fallocate};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::statvfs::{Statvfs, statvfs};
 
 use super::usage;
@@ -25,7 +26,7 @@ const REMOVE: &str = "remove";
 
 const FILES: &str = "/var/lib/daruma";
 const STATES: &str = "/run/daruma/pressure";
-/// Memory and disk are taken in pieces of this size, so that others notice on the way.
+/// The disk is taken in pieces of this size, so that others notice on the way.
 const PIECE_BYTES: u64 = 4 << 20;
 /// Empty files in one directory.
 const FILES_A_DIRECTORY: u64 = 10_000;
@@ -77,6 +78,9 @@ pub fn main(words: &[String]) -> i32 {
         eprintln!("{BALLAST_MODE}: this mode is started by a machine's first process only");
         return 2;
     };
+    if what == memory::PIECE {
+        return memory::piece(words.get(2).and_then(|bytes| bytes.parse().ok()).unwrap_or_default());
+    }
     if what == REMOVE {
         return remove(id).map_or_else(|error| complain(id, &error.to_string()), |()| 0);
     }
@@ -108,7 +112,7 @@ fn press(id: PressureId, pressure: Pressure) -> io::Result<()> {
     match pressure {
         Pressure::Disk { leave_bytes } => fill_disk(id, leave_bytes)?,
         Pressure::Inodes { leave } => use_inodes(id, leave)?,
-        Pressure::Memory { bytes } => hold_memory(id, bytes),
+        Pressure::Memory { bytes } => memory::hold(id, bytes),
         Pressure::Cpu { processes } => {
             for _ in 0..processes {
                 thread::Builder::new().stack_size(STACK_BYTES).spawn(|| {
@@ -188,42 +192,6 @@ fn use_inodes(id: PressureId, leave: u64) -> io::Result<()> {
         free = space()?.files_free();
     }
     Ok(())
-}
-
-/// Holds pages of a file that is nowhere mounted and not mapped: they count as the machine's memory, but not as this
-/// process', so the kernel gains nothing by killing it and takes pods instead. Real hosts reach the same with
-/// `oom_score_adj` -999 on their daemons, which needs a capability that not every host gives.
-fn hold_memory(id: PressureId, bytes: u64) -> ! {
-    // Inherited from PID 1 where the kernel allows it.
-    let _ = fs::write("/proc/self/oom_score_adj", "-999");
-    let mut held = 0_u64;
-    let mut told = false;
-    let memory = memory_file(bytes);
-    loop {
-        let more = (bytes - held).min(PIECE_BYTES);
-        let taken = memory
-            .as_ref()
-            .is_ok_and(|memory| more > 0 && fallocate(memory.as_fd(), FallocateFlags::empty(), held as i64, more as i64).is_ok());
-        if taken {
-            held += more;
-            continue;
-        }
-        if !told {
-            // What is not to be had now is taken as soon as somebody lets go of it.
-            let news = memory.as_ref().map_or_else(ToString::to_string, |_| "ok".to_owned());
-            told = tell(id, &news).is_ok();
-        }
-        if held == bytes {
-            rest();
-        }
-        thread::sleep(RETRY);
-    }
-}
-
-fn memory_file(bytes: u64) -> io::Result<File> {
-    let memory = File::from(memfd_create("ballast", MFdFlags::MFD_CLOEXEC)?);
-    memory.set_len(bytes)?;
-    Ok(memory)
 }
 
 /// Starts sleeping threads, which count as processes do, until only so many can be started, and keeps it so.

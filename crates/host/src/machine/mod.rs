@@ -12,6 +12,7 @@ pub mod disk;
 mod error;
 mod init;
 pub mod link_faults;
+mod oom;
 pub(crate) mod orders;
 pub mod power;
 mod spec;

@@ -263,12 +263,14 @@ impl Running {
         Ok(())
     }
 
-    /// The next line of init's report, when a piece of it can be read; empty when PID 1 has gone.
-    pub(crate) fn hear(&mut self) -> String {
-        if self.received.read(&self.line).is_err() {
-            return String::new();
+    /// The next line of init's report, however many pieces it comes in; `None` when PID 1 has gone without one.
+    pub(crate) fn hear(&mut self) -> Option<String> {
+        loop {
+            if let Some(line) = self.received.line() {
+                return Some(line);
+            }
+            self.received.read(&self.line).ok()?;
         }
-        self.received.line().unwrap_or_default()
     }
 
     /// Gives an order to PID 1 and waits for its answer: why it was not carried out, if it was not.

@@ -39,6 +39,8 @@ const STEP: Duration = Duration::from_millis(5);
 pub struct SupervisedMachines {
     root: PathBuf,
     cluster: String,
+    /// Services that machines' inits keep.
+    services: BTreeSet<String>,
 }
 
 impl SupervisedMachines {
@@ -47,8 +49,9 @@ impl SupervisedMachines {
     /// # Errors
     /// [`SupervisorError::NotUp`] when none runs.
     pub fn connect(root: &Path, cluster: &str) -> Result<Self, SupervisorError> {
-        Client::connect(root, cluster)?;
-        Ok(Self { root: root.to_owned(), cluster: cluster.to_owned() })
+        let status = Client::connect(root, cluster)?.status()?;
+        let services = status.machines.into_iter().map(|machine| machine.service).collect();
+        Ok(Self { root: root.to_owned(), cluster: cluster.to_owned(), services })
     }
 
     /// How the machines are, and everything that is broken.
@@ -164,6 +167,10 @@ impl Machines for SupervisedMachines {
             Ability::Pressure(Pressure::SlowDisk { .. }) => Err(MachineError::Unsupported(NO_SLOW_DISK.to_owned())),
             Ability::Signal(Program::Container(_), Signal::Stop | Signal::Start) => {
                 Err(MachineError::Unsupported("containers are started by the kubelet alone: kill or pause them".to_owned()))
+            }
+            Ability::Signal(Program::Service(name), _) if !self.services.contains(name) => {
+                let known: Vec<&str> = self.services.iter().map(String::as_str).collect();
+                Err(MachineError::Unsupported(format!("the machines have no service {name:?}; there is {}", known.join(", "))))
             }
             Ability::Pressure(_) | Ability::Signal(..) => Ok(()),
             Ability::Hang => unsupported(doctor::freezer()),

@@ -270,17 +270,15 @@ impl Cluster {
         booting.filter_map(|(index, machine)| Some((index, machine.running.as_ref()?.line.as_fd()))).collect()
     }
 
-    /// Reads the report of a booting machine. An empty one means that its PID 1 ended, which [`Self::advance`] sees.
+    /// Reads the report of a booting machine. Without one its PID 1 has ended, which [`Self::advance`] sees.
     pub(super) fn hear_report(&mut self, index: usize) {
         let machine = &mut self.machines[index];
         let Some(running) = &mut machine.running else { return };
-        match running.hear().trim() {
-            "ready" => machine.state = State::Running,
-            "" => machine.state = State::Stopping,
-            problem => {
-                machine.last_end = Some(format!("it could not boot: {problem}"));
-                machine.state = State::Stopping;
-            }
+        machine.state = State::Stopping;
+        match running.hear().as_deref().map(str::trim) {
+            Some("ready") => machine.state = State::Running,
+            Some(problem) => machine.last_end = Some(format!("it could not boot: {problem}")),
+            None => {}
         }
     }
 
@@ -293,9 +291,14 @@ impl Cluster {
             program.tend(now);
         }
         for index in 0..self.machines.len() {
+            let end = self.machines[index].running.as_ref().and_then(Running::ended);
+            if end.is_some() && self.machines[index].state == State::Booting {
+                // Its last words may have come since the last look at the line.
+                self.hear_report(index);
+            }
             let machine = &mut self.machines[index];
             if let Some(running) = &mut machine.running
-                && let Some(end) = running.ended()
+                && let Some(end) = end
             {
                 let removed = running.remove(&machine.spec.name, &mut self.switch);
                 machine.running = None;
@@ -380,6 +383,7 @@ impl Machine {
             name: self.spec.name.clone(),
             state: self.state,
             address: self.spec.address,
+            service: self.spec.service.clone(),
             boot_id: self.running.as_ref().map(|running| running.boot_id.clone()),
             pid: self.running.as_ref().map(|running| running.pid),
             cpu_millis: (self.spec.cpus * 1000.0).round() as u64,

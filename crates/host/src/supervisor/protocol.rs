@@ -214,6 +214,8 @@ pub struct MachineStatus {
     pub state: State,
     /// Its address.
     pub address: Ipv4Addr,
+    /// The service that its init keeps.
+    pub service: String,
     /// Its boot id, when it is on.
     pub boot_id: Option<String>,
     /// Its PID 1 as the host numbers it, when it is on.

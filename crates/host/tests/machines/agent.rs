@@ -95,6 +95,8 @@ fn obey(line: &str) -> std::io::Result<String> {
         ["cpu"] => Ok(daruma_host::machine::usage::read()?.cpu_ns.to_string()),
         ["thread"] => Ok(format!("{}", thread::Builder::new().spawn(|| ()).is_ok())),
         ["container", id] => container(id),
+        // Written, so that the machine has to find a page for each.
+        ["take", mib] => Ok(vec![1_u8; mib.parse::<usize>().map_err(std::io::Error::other)? << 20].len().to_string()),
         ["pid"] => Ok(std::process::id().to_string()),
         ["fail"] => std::process::exit(7),
         _ => Ok(format!("error: what is {line}?")),

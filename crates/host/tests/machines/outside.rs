@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use daruma_world::machines::{Ability, MachineError, Machines, PowerState, Pressure};
+use daruma_world::machines::{Ability, MachineError, Machines, PowerState, Pressure, Program, Signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Test;
@@ -42,6 +42,10 @@ fn power_is_worked_from_outside() -> Result<()> {
     ensure!(matches!(torn.downcast_ref(), Some(MachineError::Unsupported(_))), "{torn}");
     ensure!(power()? == [PowerState::Off, PowerState::On], "nothing was touched");
     ensure!(machines.supports(&Ability::ClockOffset).is_err() && machines.supports(&Ability::Hang).is_ok(), "abilities");
+    let stop = |service: &str| machines.supports(&Ability::Signal(&Program::Service(service.to_owned()), Signal::Stop));
+    ensure!(stop("agent").is_ok(), "the service that there is");
+    let refused = stop("container-engine").err().context("there is none")?;
+    ensure!(refused.to_string() == "the machines have no service \"container-engine\"; there is agent", "{refused}");
     Ok(())
 }
 

@@ -16,6 +16,7 @@ pub const ALL: &[Test] = &[
     ("pressure::a_disk_is_filled_and_freed", a_disk_is_filled_and_freed),
     ("pressure::inodes_run_out", inodes_run_out),
     ("pressure::memory_is_held", memory_is_held),
+    ("pressure::a_machine_full_to_the_brim_lives", a_machine_full_to_the_brim_lives),
     ("pressure::processes_run_out", processes_run_out),
     ("pressure::spinning_takes_the_processors", spinning_takes_the_processors),
     ("pressure::files_stay_without_power", files_stay_without_power),
@@ -85,6 +86,35 @@ fn memory_is_held() -> Result<()> {
     run(machines.release(WORKER, id))?;
     let after = memory(&bed)?;
     ensure!(before.abs_diff(after) < 20 << 20, "available before: {before}, after: {after}");
+    Ok(())
+}
+
+/// What was given back is taken again, after a while.
+fn until_full(bed: &Bed) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(20);
+    while memory(bed)? > 40 << 20 {
+        ensure!(Instant::now() < end, "{} bytes are available", memory(bed)?);
+    }
+    Ok(())
+}
+
+fn a_machine_full_to_the_brim_lives() -> Result<()> {
+    let mut bed = Bed::new("brim", 1)?;
+    let machines = bed.machines()?;
+    let (before, agent) = (bed.status(WORKER)?, bed.tell(WORKER, "pid")?);
+    // More than the machine has.
+    let id = run(machines.press(WORKER, Pressure::Memory { bytes: 1 << 30 }))?;
+    until_full(&bed)?;
+    for _ in 0..3 {
+        let ended = bed.tell(WORKER, "hog")?;
+        ensure!(ended.contains("signal: 9"), "the hog ended with {ended}");
+        // What the machine's own programs need, the ballast gives back.
+        ensure!(bed.tell(WORKER, "take 60")? == (60 << 20).to_string(), "the agent has it");
+    }
+    until_full(&bed)?;
+    ensure!(bed.status(WORKER)? == before && bed.tell(WORKER, "pid")? == agent, "neither PID 1 nor its command ended");
+    run(machines.release(WORKER, id))?;
+    ensure!(memory(&bed)? > 80 << 20, "{} bytes are available afterwards", memory(&bed)?);
     Ok(())
 }
 

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
-use crate::machine::MachineSpec;
 use crate::machine::ballast::BALLAST_MODE;
+use crate::machine::{MachineSpec, oom};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -31,9 +31,12 @@ fn spawn(command: &mut Command, output: &OwnedFd) -> io::Result<i32> {
     command.current_dir("/").stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
     // Init blocks all signals, and a child inherits that: it could never be asked to end.
     #[expect(unsafe_code, reason = "a step between fork and exec")]
-    // SAFETY: `sigprocmask` is async-signal-safe, and an empty set allocates nothing.
+    // SAFETY: writing a file of a short name and `sigprocmask` allocate nothing and take no lock.
     unsafe {
-        command.pre_exec(|| Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?));
+        command.pre_exec(|| {
+            oom::protect_command();
+            Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
+        });
     }
     let child = command.spawn()?;
     Ok(child.id() as i32)

@@ -20,7 +20,7 @@ use daruma_world::links::{Prefix, Route};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
 use super::power::{Boot, inherited};
-use super::{CARD, Doing, MachineError, ballast};
+use super::{CARD, Doing, MachineError, ballast, oom};
 use crate::netlink::namespace::set_kernel_parameter;
 use crate::netlink::route::Owner;
 use crate::netlink::{Socket, address, link, route};
@@ -53,7 +53,8 @@ pub fn init_main(args: &[String]) -> ! {
             reaper::run(boot.spec, log, line)
         }
         Err(error) => {
-            let _ = writeln!(line, "{error}");
+            // One write: half a report is none.
+            let _ = line.write_all(format!("{error}\n").as_bytes());
             eprintln!("init: {error}");
             std::process::exit(3);
         }
@@ -66,7 +67,7 @@ fn boot(told: OwnedFd, disk: OwnedFd) -> Result<(Boot, log::Log), MachineError> 
     let boot: Boot = serde_json::from_reader(io::BufReader::new(File::from(told)))
         .map_err(io::Error::from)
         .doing(|| "reading the machine's description".to_owned())?;
-    processes::protect();
+    oom::protect_init();
     nix::unistd::sethostname(&boot.spec.hostname).doing(|| "setting the host name".to_owned())?;
     let host = mounts::HostView::read()?;
     mounts::build(&boot, &host)?;

@@ -9,14 +9,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// Asks the kernel to spare init when memory runs out.
-///
-/// Without CAP_SYS_RESOURCE the score stays at 0; then init's size protects it, and the
-/// containers' own positive scores make the kernel take one of them first.
-pub(super) fn protect() {
-    let _ = fs::write("/proc/self/oom_score_adj", "-999");
-}
-
 /// Reaps every process that has ended; returns their ids and how they ended.
 pub(super) fn bury() -> Vec<(i32, String)> {
     let mut ended = Vec::new();
