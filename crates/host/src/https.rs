@@ -1,5 +1,6 @@
 //! HTTPS: serving a handler, and a transport for clients.
 
+mod bulk;
 mod client;
 mod server;
 

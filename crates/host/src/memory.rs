@@ -1,16 +1,26 @@
-//! The process's own memory: few arenas, and no pages that only the start needed.
+//! The process's own memory: few arenas, and no pages that nobody needs.
 #![expect(unsafe_code, reason = "the allocator and the kernel are told by C calls")]
+#![expect(clippy::disallowed_methods, reason = "what is given back is of the real world, and so is the time")]
 
 use std::fs;
+use std::time::Duration;
 
-/// Lets all threads share one arena of glibc's allocator. Call it first in `main`.
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+/// After this long a process has started, and does what it will do from then on.
+const STARTED_AFTER: Duration = Duration::from_secs(10);
+/// How often a quiet process gives back what it did not need lately.
+const LOOKED_AT_EVERY: Duration = Duration::from_secs(20);
+/// A process is quiet that works less than this part of the time.
+const QUIET_BELOW_PERCENT: u32 = 2;
+
+/// Lets all threads share one arena of glibc's allocator, and keeps a little of what is freed. Call it first in `main`.
 ///
-/// Our processes have few threads, and each further arena keeps pages of its own; one that is emptied
-/// and filled again (the buffers of a long LIST) gives pages back and faults them in anew each time.
+/// Our processes have few threads, and each further arena keeps pages of its own. Buffers of a long LIST are freed and
+/// allocated all the time: whoever gives their pages back each time faults them in anew each time.
 pub fn share_one_arena() {
-    // SAFETY: mallopt only sets a number; no other thread exists yet that could allocate.
-    let accepted = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
-    debug_assert_eq!(accepted, 1, "glibc knows the option");
+    set(&[(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, 1 << 20), (libc::M_TRIM_THRESHOLD, 2 << 20)]);
 }
 
 /// Lets `threads` threads that compute for themselves allocate without waiting for each other, and keeps freed memory
@@ -18,21 +28,45 @@ pub fn share_one_arena() {
 pub fn compute_on(threads: usize) {
     const KEPT: libc::c_int = 64 << 20;
     let arenas = libc::c_int::try_from(threads).unwrap_or(libc::c_int::MAX).saturating_add(1);
-    for (option, value) in [
+    set(&[
         (libc::M_ARENA_MAX, arenas),
         (libc::M_TRIM_THRESHOLD, KEPT),
         (libc::M_TOP_PAD, KEPT / 4),
         (libc::M_MMAP_THRESHOLD, KEPT / 2),
-    ] {
+    ]);
+}
+
+fn set(options: &[(libc::c_int, libc::c_int)]) {
+    for (option, value) in options {
         // SAFETY: mallopt only sets a number, which later allocations read.
-        let accepted = unsafe { libc::mallopt(option, value) };
+        let accepted = unsafe { libc::mallopt(*option, *value) };
         debug_assert_eq!(accepted, 1, "glibc knows the option");
     }
 }
 
-/// Gives back what the start of a long-lived process needed and its work does not: free memory at the heap's end, and
-/// the mapped pages of the program itself. What is needed again is faulted in from the page cache.
-pub fn let_go_of_start_up() {
+/// Gives back what a long-lived process needed once and does not need now: first what its start needed, then, as long
+/// as it has little to do, what it did not use lately. Never ends.
+pub async fn keep_small() {
+    tokio::time::sleep(STARTED_AFTER).await;
+    let_go();
+    loop {
+        let before = processor_time();
+        tokio::time::sleep(LOOKED_AT_EVERY).await;
+        if processor_time().saturating_sub(before) * 100 < LOOKED_AT_EVERY * QUIET_BELOW_PERCENT {
+            let_go();
+        }
+    }
+}
+
+/// What all threads of this process worked so far; nothing where the kernel does not tell.
+fn processor_time() -> Duration {
+    let micros = |time: TimeVal| Duration::from_micros(time.num_microseconds().unsigned_abs());
+    getrusage(UsageWho::RUSAGE_SELF).map_or(Duration::ZERO, |usage| micros(usage.user_time()) + micros(usage.system_time()))
+}
+
+/// Gives back free memory of the heap and the mapped pages of the program itself. What is needed again is faulted in
+/// from the page cache.
+fn let_go() {
     // SAFETY: malloc_trim gives free pages back and may be called at any time.
     unsafe { libc::malloc_trim(0) };
     let Ok(maps) = fs::read_to_string("/proc/self/maps") else { return };
@@ -89,7 +123,7 @@ mod tests {
     #[test]
     fn the_program_goes_on() {
         let before: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
-        let_go_of_start_up();
+        let_go();
         assert_eq!(before, (0..1000).map(|number| number.to_string()).collect::<Vec<_>>());
     }
 }

@@ -22,8 +22,8 @@ use crate::registry::Resource;
 use crate::show::Painter;
 use crate::storage::Item;
 
-/// Bytes of one chunk of a streamed list.
-const CHUNK_BYTES: usize = 128 * 1024;
+/// Bytes of one chunk of a streamed list, about the largest HTTP/2 frame that our own clients take.
+const CHUNK_BYTES: usize = 256 * 1024;
 /// Keys read at once from the store for a page.
 const PAGE_READ: usize = 1000;
 

@@ -3,22 +3,19 @@
 #![expect(clippy::disallowed_methods, reason = "the real world runs on tokio")]
 
 pub mod connection;
+pub mod hollow_nodes;
 pub mod image_socket;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
 pub use daruma_cluster::boot::{Component, check_setting, flags};
 
 use crate::platform::RealPlatform;
 
-/// After this long a component has started, and does what it will do from then on.
-const STARTED_AFTER: Duration = Duration::from_secs(10);
-
 /// Runs a component until it ends.
 pub fn run(component: Component) -> Result<()> {
-    log_to_stderr();
+    log_to_stderr("info");
     // The API server and the kubelet have work for two; the others fit on one thread and stay small.
     let mut runtime = match component {
         Component::ApiServer(_) | Component::Kubelet(_) => {
@@ -29,10 +26,7 @@ pub fn run(component: Component) -> Result<()> {
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = runtime.enable_all().max_blocking_threads(16).build()?;
-    runtime.spawn(async {
-        tokio::time::sleep(STARTED_AFTER).await;
-        daruma_host::memory::let_go_of_start_up();
-    });
+    runtime.spawn(daruma_host::memory::keep_small());
     // The real world is made of the runtime that it is made in.
     let result = runtime.block_on(async { component.run(Arc::new(RealPlatform::new())).await });
     // Blocking calls that never return (reads of pipes, waits) must not keep the process.
@@ -40,7 +34,8 @@ pub fn run(component: Component) -> Result<()> {
     Ok(result?)
 }
 
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("DARUMA_LOG").unwrap_or_else(|_| "info".into());
+/// `level` where the environment says nothing.
+fn log_to_stderr(level: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("DARUMA_LOG").unwrap_or_else(|_| level.into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }

@@ -21,10 +21,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::HttpsError;
+use super::bulk::Bulk;
 use crate::world::bind_tcp;
 
 /// Most connections that wait for their TLS handshake to end.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// Bytes of an answer that wait to be encrypted, and bytes that wait for the socket after that, on one connection. A long
+/// answer to a client that takes large frames goes out in few calls, each of several encrypted records.
+const WAITING_PLAIN: usize = 1024 * 1024;
+const WAITING_ENCRYPTED: usize = 512 * 1024;
 
 /// A bound HTTPS server.
 pub struct HttpsServer {
@@ -68,7 +73,9 @@ impl HttpsServer {
             let Some((stream, address)) = accept(&self.listener).await else { continue };
             let (acceptor, handler) = (self.acceptor.clone(), handler.clone());
             tokio::spawn(async move {
-                let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await else { return };
+                let accepted = tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(Bulk::new(stream))).await;
+                let Ok(Ok(mut stream)) = accepted else { return };
+                stream.get_mut().1.set_buffer_limit(Some(WAITING_ENCRYPTED));
                 let certificate =
                     stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|leaf| leaf.to_vec());
                 serve_connection(stream, Peer { address, certificate }, handler).await;
@@ -129,7 +136,7 @@ where
         .max_concurrent_streams(1000)
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(1024 * 1024)
-        .max_send_buf_size(256 * 1024);
+        .max_send_buf_size(WAITING_PLAIN);
     if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "connection ended");
     }
