@@ -11,6 +11,13 @@ pub(crate) fn text(status: StatusCode, content_type: &'static str, content: impl
     response
 }
 
+/// An answer in JSON, as kube-proxy marks it.
+pub(crate) fn json(status: StatusCode, content: String) -> Response<Body> {
+    let mut response = text(status, "application/json", content);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, http::HeaderValue::from_static("nosniff"));
+    response
+}
+
 /// Nothing lives at this path.
 pub(crate) fn not_found() -> Response<Body> {
     text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n")

@@ -1,8 +1,8 @@
 //! Whether a node takes connections: what is asked, and what follows from the answers.
 //!
-//! A node that failed twice is out, one success brings it back. Services of the policy `Cluster` ask the node's
-//! kube-proxy, so that a node is judged by itself and not by the pod that happens to answer (kubernetes KEP-3458);
-//! those of the policy `Local` try the node port, which answers only where a pod of the service is.
+//! A node is asked for `/healthz` at a port: that of its kube-proxy, or a service's own. One that failed twice is out,
+//! one success brings it back. (Clouds ask alike, more seldom: cloud-provider-gcp providers/gce/gce.go asks each 8 s and
+//! wants three failures.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,22 +22,13 @@ const FAILURES: u32 = 2;
 /// What is read of an answer: its first line is enough.
 const ANSWER_MOST: usize = 64;
 
-/// How a target is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Probe {
-    /// A TCP connection to this port opens.
-    Connect(u16),
-    /// `GET /healthz` at this port is answered with 200.
-    Healthz(u16),
-}
-
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target {
     /// The node's address.
     pub address: Ipv4Addr,
-    /// How.
-    pub probe: Probe,
+    /// The port that tells.
+    pub port: u16,
 }
 
 /// What is known of a target.
@@ -103,12 +94,7 @@ pub(super) async fn ask(world: &World, targets: Vec<Target>, mut told: impl FnMu
 }
 
 async fn passes(world: &World, target: Target) -> bool {
-    let answer = world.timeout(LIMIT, async {
-        match target.probe {
-            Probe::Connect(port) => world.net.connect(SocketAddr::from((target.address, port))).await.map(|_| true),
-            Probe::Healthz(port) => get_healthz(world, SocketAddr::from((target.address, port))).await,
-        }
-    });
+    let answer = world.timeout(LIMIT, get_healthz(world, SocketAddr::from((target.address, target.port))));
     matches!(answer.await, Ok(Ok(true)))
 }
 
@@ -158,7 +144,7 @@ mod tests {
 
     #[test]
     fn only_new_targets_are_asked_between_rounds() {
-        let target = |last| Target { address: Ipv4Addr::new(10, 0, 0, last), probe: Probe::Healthz(10256) };
+        let target = |last| Target { address: Ipv4Addr::new(10, 0, 0, last), port: 10256 };
         let mut states = States::default();
         states.keep(&BTreeSet::from([target(1)]));
         assert!(states.note(&target(1), true) && !states.note(&target(2), true));

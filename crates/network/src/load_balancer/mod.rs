@@ -4,16 +4,18 @@
 //! It stands beside the machines, on none of them. Its packet rules are those of the service proxy, with nodes in the
 //! place of pods; every connection carries the load balancer's own address on.
 
+pub mod changes;
 pub mod health;
 pub mod plan;
 pub mod status;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use daruma_api::core::v1::{Node, Service};
+use daruma_api::meta::ObjectExt;
 use daruma_client::informer::{Delta, Informer};
 use daruma_client::{Client, ListOptions};
 use daruma_world::World;
@@ -23,8 +25,9 @@ use futures::future::{Either, join3, select};
 use tokio::sync::Notify;
 
 use crate::proxy::Applied;
+use changes::{Concern, concern};
 use health::{States, ask};
-use plan::{Pool, Seen, hosts, plan, targets};
+use plan::{Pool, Seen, concerns_hosts, hosts, needs_cleanup, plan, targets, wants};
 use status::Teller;
 
 /// Name of our table.
@@ -64,13 +67,16 @@ pub async fn run(world: World, client: Client, links: Arc<dyn Links>, rules: Arc
     let services: Informer<Service> = Informer::new(client.all(), ListOptions::default());
     let nodes: Informer<Node> = Informer::new(client.cluster(), ListOptions::default());
     let wake = Wake::default();
-    let all = wake.clone();
-    services.on_delta(move |_| all.all());
-    let all = wake.clone();
+    let news = News::default();
+    let (all, told) = (wake.clone(), news.clone());
+    services.on_delta(move |delta| {
+        told.of_service(delta);
+        all.all();
+    });
+    let (all, told) = (wake.clone(), news.clone());
     nodes.on_delta(move |delta| {
-        // Heartbeats change nothing here.
-        let seen = |node: &Arc<Node>| hosts(std::slice::from_ref(node));
-        if !matches!(delta, Delta::Updated(old, new) if seen(old) == seen(new)) {
+        if !matches!(delta, Delta::Updated(old, new) if !concerns_hosts(old, new)) {
+            told.with(|news| news.hosts = true);
             all.all();
         }
     });
@@ -78,7 +84,7 @@ pub async fn run(world: World, client: Client, links: Arc<dyn Links>, rules: Arc
     nodes.start();
     services.wait_synced().await;
     nodes.wait_synced().await;
-    let balancer = Balancer { world, services, nodes, config, states: Arc::default(), wake };
+    let balancer = Balancer { world, services, nodes, config, states: Arc::default(), hosts: Arc::default(), news, wake };
     // What works already goes on working: nothing is changed before every node has been asked once.
     balancer.ask(false).await;
     join3(balancer.forward(links, rules), balancer.watch_health(), balancer.tell(client)).await;
@@ -100,18 +106,66 @@ impl Wake {
     }
 }
 
+/// What has changed and was not looked at yet. Clones share it.
+#[derive(Clone, Default)]
+struct News(Arc<Mutex<NewsOf>>);
+
+#[derive(Default)]
+struct NewsOf {
+    /// The nodes have to be looked at again.
+    hosts: bool,
+    /// Services (by uid) whose load balancers have to be made sure of.
+    due: BTreeSet<String>,
+    /// What changed of them.
+    concerns: Vec<(Arc<Service>, Concern)>,
+}
+
+impl News {
+    fn with<T>(&self, work: impl FnOnce(&mut NewsOf) -> T) -> T {
+        work(&mut self.0.lock().expect("no panic while held"))
+    }
+
+    fn of_service(&self, delta: &Delta<Service>) {
+        let (service, concern) = match delta {
+            Delta::Added(service) if wants(service) || needs_cleanup(service) => (service, Concern::Silent),
+            Delta::Updated(old, new) => match concern(old, new) {
+                Some(concern) => (new, concern),
+                None => return,
+            },
+            Delta::Added(_) | Delta::Deleted(_) => return,
+        };
+        self.with(|news| {
+            news.hosts = true;
+            news.due.insert(service.uid().to_owned());
+            news.concerns.push((service.clone(), concern));
+        });
+    }
+}
+
 struct Balancer {
     world: World,
     services: Informer<Service>,
     nodes: Informer<Node>,
     config: Config,
     states: Arc<Mutex<States>>,
+    /// Nodes behind load balancers, as they were when that was last to be looked at.
+    hosts: Arc<Mutex<BTreeMap<String, Ipv4Addr>>>,
+    news: News,
     wake: Wake,
 }
 
 impl Balancer {
     fn states<T>(&self, work: impl FnOnce(&mut States) -> T) -> T {
         work(&mut self.states.lock().expect("no panic while held"))
+    }
+
+    /// Nodes behind load balancers.
+    fn hosts(&self) -> BTreeMap<String, Ipv4Addr> {
+        let mut known = self.hosts.lock().expect("no panic while held");
+        if self.news.with(|news| std::mem::take(&mut news.hosts)) {
+            *known = hosts(&self.nodes.list());
+        }
+        known.clone()
     }
 
     /// Waits for a change, for at most so long; gives whether there was one.
@@ -125,10 +179,10 @@ impl Balancer {
     async fn forward(&self, links: Arc<dyn Links>, rules: Arc<dyn PacketRules>) {
         let mut applied = Applied::new(rules, TABLE);
         loop {
-            let (services, nodes) = (self.services.list(), self.nodes.list());
+            let (services, hosts) = (self.services.list(), self.hosts());
             let wanted = self.states(|states| {
                 let is_up = |target: &health::Target| states.is_up(target);
-                plan(&Seen { services: &services, nodes: &nodes, pool: &self.config.addresses, is_up: &is_up })
+                plan(&Seen { services: &services, hosts: &hosts, pool: &self.config.addresses, is_up: &is_up })
             });
             let done = async {
                 applied.apply(wanted.rules).await?;
@@ -163,14 +217,14 @@ impl Balancer {
     }
 
     async fn ask(&self, all: bool) {
-        let wanted = targets(&self.services.list(), &self.nodes.list());
+        let wanted = targets(&self.services.list(), &self.hosts());
         let due = self.states(|states| {
             states.keep(&wanted);
             states.due(all)
         });
         let told = |target: health::Target, passed| {
             if self.states(|states| states.note(&target, passed)) {
-                tracing::info!(address = %target.address, probe = ?target.probe, up = passed, "a node's health has changed");
+                tracing::info!(address = %target.address, port = target.port, up = passed, "a node's health has changed");
                 self.wake.forward.notify_one();
             }
         };
@@ -181,11 +235,14 @@ impl Balancer {
     async fn tell(&self, client: Client) {
         let mut teller = Teller::new(&client);
         loop {
-            let hosts = hosts(&self.nodes.list()).into_keys().collect();
-            if teller.tell(&self.services.list(), &self.config.addresses, hosts).await {
-                self.wake.tell.notified().await;
-            } else {
-                self.changed(&self.wake.tell, RETRY).await;
+            let hosts = self.hosts().into_keys().collect();
+            let (due, concerns) = self.news.with(|news| (std::mem::take(&mut news.due), std::mem::take(&mut news.concerns)));
+            teller.tell_concerns(concerns);
+            match teller.tell(&self.services.list(), &self.config.addresses, hosts, &due).await {
+                None => self.wake.tell.notified().await,
+                Some(pause) => {
+                    self.changed(&self.wake.tell, pause).await;
+                }
             }
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use daruma_api::core::v1::{Node, Service};
 use daruma_api::meta::ObjectExt;
 
-use super::health::{Probe, Target};
+use super::health::Target;
 use crate::agent::plan::internal_address;
 use crate::proxy::plan::{Plan as Rules, relay};
 use crate::proxy::services::{Endpoint, EndpointMap, ServicePort, service_ports};
@@ -71,8 +71,8 @@ impl FromStr for Pool {
 pub struct Seen<'a> {
     /// All services.
     pub services: &'a [Arc<Service>],
-    /// All nodes.
-    pub nodes: &'a [Arc<Node>],
+    /// Nodes that stand behind load balancers, as [`hosts`] gives them.
+    pub hosts: &'a BTreeMap<String, Ipv4Addr>,
     /// The addresses to give out.
     pub pool: &'a Pool,
     /// Whether a target takes connections.
@@ -91,15 +91,14 @@ pub struct Plan {
 /// Makes the plan.
 pub fn plan(seen: &Seen<'_>) -> Plan {
     let assigned = assign(seen.services, seen.pool);
-    let hosts = hosts(seen.nodes);
     let mut endpoints = EndpointMap::new();
     let mut ports = Vec::new();
     for service in seen.services {
         let Some(address) = assigned.get(&service.key()) else { continue };
-        let probe = probe(service);
+        let health_port = health_port(service);
         for port in service_ports(std::slice::from_ref(service)) {
             let behind = |host: &Ipv4Addr, node_port| {
-                let up = (seen.is_up)(&Target { address: *host, probe });
+                let up = (seen.is_up)(&Target { address: *host, port: health_port });
                 let none = BTreeSet::new;
                 Endpoint {
                     address: *host,
@@ -112,7 +111,7 @@ pub fn plan(seen: &Seen<'_>) -> Plan {
                     node_hints: none(),
                 }
             };
-            let list = port.node_port.map(|node_port| hosts.values().map(|host| behind(host, node_port)).collect());
+            let list = port.node_port.map(|node_port| seen.hosts.values().map(|host| behind(host, node_port)).collect());
             endpoints.insert((port.service.clone(), port.port_name.clone(), port.protocol), list.unwrap_or_default());
             ports.push(frontend(port, *address));
         }
@@ -131,51 +130,61 @@ fn frontend(port: ServicePort, address: Ipv4Addr) -> ServicePort {
         load_balancer_ips: guarded,
         internal_local: false,
         external_local: false,
+        health_check_node_port: None,
         ..port
     }
 }
 
 /// What has to be asked so that the plan can be made.
-pub fn targets(services: &[Arc<Service>], nodes: &[Arc<Node>]) -> BTreeSet<Target> {
-    let probes: BTreeSet<Probe> = services.iter().filter(|service| wants(service)).map(|service| probe(service)).collect();
-    let hosts = hosts(nodes);
+pub fn targets(services: &[Arc<Service>], hosts: &BTreeMap<String, Ipv4Addr>) -> BTreeSet<Target> {
+    let ports: BTreeSet<u16> = services.iter().filter(|service| wants(service)).map(|service| health_port(service)).collect();
     let of_host = |address: &Ipv4Addr| {
         let address = *address;
-        probes.iter().map(move |probe| Target { address, probe: *probe }).collect::<Vec<_>>()
+        ports.iter().map(move |port| Target { address, port: *port }).collect::<Vec<_>>()
     };
     hosts.values().flat_map(of_host).collect()
 }
 
-fn probe(service: &Service) -> Probe {
+/// Where a node is asked. With the policy `Cluster` its kube-proxy, so that a node is judged by itself and not by the pod
+/// that happens to answer (kubernetes KEP-3458); with `Local` the port that tells of the service's own endpoints there.
+fn health_port(service: &Service) -> u16 {
     let spec = service.spec.as_ref();
-    if spec.and_then(|spec| spec.external_traffic_policy.as_deref()) != Some("Local") {
-        return Probe::Healthz(PROXY_HEALTH_PORT);
-    }
-    let ports = spec.and_then(|spec| spec.ports.as_ref()).into_iter().flatten();
-    let mut connectable = ports.filter(|port| matches!(port.protocol.as_deref(), None | Some("TCP")));
-    let number = |port: Option<i32>| port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
-    match connectable.find_map(|port| number(port.node_port)) {
-        Some(port) => Probe::Connect(port),
-        None => Probe::Healthz(number(spec.and_then(|spec| spec.health_check_node_port)).unwrap_or(PROXY_HEALTH_PORT)),
-    }
+    let local = spec.filter(|spec| spec.external_traffic_policy.as_deref() == Some("Local"));
+    let port = local.and_then(|spec| u16::try_from(spec.health_check_node_port?).ok()).filter(|port| *port != 0);
+    port.unwrap_or(PROXY_HEALTH_PORT)
 }
 
 /// Nodes that connections may be given to, by name, with their addresses (controller.go stableNodeSetPredicates: whether
-/// a node is Ready does not matter, its health checks do).
+/// a node is Ready does not matter, its health checks do). Clouds leave out nodes without a `providerID`, too; here nobody
+/// sets one.
 pub fn hosts(nodes: &[Arc<Node>]) -> BTreeMap<String, Ipv4Addr> {
     let is_leaving = |node: &Node| {
         let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
         taints.into_iter().flatten().any(|taint| taint.key == LEAVING)
     };
-    let included = nodes.iter().filter(|node| !node.is_being_deleted() && node.label(EXCLUDED).is_none() && !is_leaving(node));
+    let included = nodes.iter().filter(|node| !node.is_being_deleted() && !is_excluded(node) && !is_leaving(node));
     included.filter_map(|node| Some((node.name().to_owned(), internal_address(node)?))).collect()
+}
+
+/// Whether a change of a node makes all load balancers look at the nodes again. The taint of a node about to go does not:
+/// its health checks take it out, so that connections it has can end (controller.go shouldSyncUpdatedNode).
+pub fn concerns_hosts(old: &Node, new: &Node) -> bool {
+    is_excluded(old) != is_excluded(new) || internal_address(old) != internal_address(new)
+}
+
+fn is_excluded(node: &Node) -> bool {
+    node.label(EXCLUDED).is_some()
 }
 
 /// A service that is to have a load balancer of ours.
 pub fn wants(service: &Service) -> bool {
-    let Some(spec) = &service.spec else { return false };
-    let class = spec.load_balancer_class.as_deref();
-    is_balancer(service) && matches!(class, None | Some(CLASS)) && !service.is_being_deleted()
+    has_our_type(service) && !service.is_being_deleted()
+}
+
+/// A service of type LoadBalancer that no other class of load balancers sees to.
+pub fn has_our_type(service: &Service) -> bool {
+    let class = service.spec.as_ref().and_then(|spec| spec.load_balancer_class.as_deref());
+    is_balancer(service) && matches!(class, None | Some(CLASS))
 }
 
 fn is_balancer(service: &Service) -> bool {

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use daruma_api::core::v1::Service;
 use daruma_api::meta::ObjectExt;
@@ -12,10 +13,15 @@ use daruma_client::events::{EventRecorder, EventType, object_reference};
 use daruma_client::{Client, ClientError, Patch};
 use serde_json::{Value, json};
 
+use super::changes::Concern;
 use super::plan::{FINALIZER, Pool, assign, has_finalizer, needs_cleanup, told, wants};
 
 /// Component that events are told by.
 pub(super) const COMPONENT: &str = "service-controller";
+/// Pause after the first failure with a service (minRetryDelay); it doubles.
+const RETRY_FIRST: Duration = Duration::from_secs(5);
+/// The longest pause (maxRetryDelay).
+const RETRY_MOST: Duration = Duration::from_secs(300);
 
 /// What is to be told to a service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,15 +34,16 @@ pub enum Act {
     Clean,
 }
 
-/// What is to be told, by service.
-pub fn acts(services: &[Arc<Service>], pool: &Pool) -> Vec<(Arc<Service>, Act)> {
+/// What is to be told, by service. Those of `due` (by uid) have changed in a way that has to be looked at, or are new here.
+pub fn acts(services: &[Arc<Service>], pool: &Pool, due: &BTreeSet<String>) -> Vec<(Arc<Service>, Act)> {
     let assigned = assign(services, pool);
     let act = |service: &Arc<Service>| {
         if needs_cleanup(service) {
             return Some(Act::Clean);
         }
+        let is_due = due.contains(service.uid());
         match assigned.get(&service.key()) {
-            Some(address) if has_finalizer(service) && told(service) == [*address] => None,
+            Some(address) if !is_due && has_finalizer(service) && told(service) == [*address] => None,
             Some(address) => Some(Act::Ensure(*address)),
             None if wants(service) => Some(Act::Starve),
             None => None,
@@ -45,108 +52,184 @@ pub fn acts(services: &[Arc<Service>], pool: &Pool) -> Vec<(Arc<Service>, Act)> 
     services.iter().filter_map(|service| Some((service.clone(), act(service)?))).collect()
 }
 
-/// Carries acts out, each once for each version of its service.
+/// Why a service could not be told, as its event says it.
+#[derive(Debug, thiserror::Error)]
+enum SyncError {
+    #[error("failed to ensure load balancer: every address is in use")]
+    NoAddress,
+    #[error("failed to add load balancer cleanup finalizer: {0}")]
+    AddFinalizer(#[source] ClientError),
+    #[error("failed to remove load balancer cleanup finalizer: {0}")]
+    RemoveFinalizer(#[source] ClientError),
+    #[error("failed to update load balancer status: {0}")]
+    Status(#[source] ClientError),
+}
+
+/// How it went with a service the last time.
+struct Last {
+    act: Act,
+    /// The version that was looked at, or the one that was written then.
+    version: u64,
+    /// After a failure: how long the pause is, and when (monotonic) it is over.
+    retry: Option<(Duration, Duration)>,
+}
+
+/// Carries acts out.
 pub(super) struct Teller {
     client: Client,
     events: EventRecorder,
-    /// Versions of services that have been seen to.
-    done: BTreeMap<String, String>,
+    /// By uid of the service.
+    last: BTreeMap<String, Last>,
     hosts: Option<Vec<String>>,
 }
 
 impl Teller {
     pub(super) fn new(client: &Client) -> Self {
-        Self { client: client.clone(), events: EventRecorder::new(client, COMPONENT, None), done: BTreeMap::new(), hosts: None }
+        Self { client: client.clone(), events: EventRecorder::new(client, COMPONENT, None), last: BTreeMap::new(), hosts: None }
     }
 
-    /// Tells what is to be told. Gives whether everything was.
-    pub(super) async fn tell(&mut self, services: &[Arc<Service>], pool: &Pool, hosts: Vec<String>) -> bool {
-        self.tell_hosts(services, hosts);
-        let acts = acts(services, pool);
-        let version = |service: &Service| service.metadata.resource_version.clone().unwrap_or_default();
-        let waiting: BTreeSet<&str> = acts.iter().map(|(service, _)| service.uid()).collect();
-        self.done.retain(|uid, _| waiting.contains(uid.as_str()));
-        let mut all = true;
-        for (service, act) in &acts {
-            if self.done.get(service.uid()) == Some(&version(service)) {
-                continue;
-            }
-            match self.carry_out(service, act).await {
-                Ok(()) => {
-                    self.done.insert(service.uid().to_owned(), version(service));
-                }
-                Err(error) if error.is_not_found() => {}
-                Err(error) => {
-                    all = false;
-                    tracing::warn!(service = service.key(), %error, "cannot tell a service of its load balancer");
-                }
+    /// Tells of changes that concern load balancers.
+    pub(super) fn tell_concerns(&self, concerns: Vec<(Arc<Service>, Concern)>) {
+        for (service, concern) in concerns {
+            if let Concern::Told { reason, message } = concern {
+                self.event(&service, EventType::Normal, reason, &message);
             }
         }
-        all
+    }
+
+    /// Tells what is to be told, of those of `due` in any case. Gives how long to wait before the next try, where
+    /// something failed.
+    pub(super) async fn tell(
+        &mut self,
+        services: &[Arc<Service>],
+        pool: &Pool,
+        hosts: Vec<String>,
+        due: &BTreeSet<String>,
+    ) -> Option<Duration> {
+        self.tell_hosts(services, hosts);
+        let acts = acts(services, pool, due);
+        let waiting: BTreeSet<&str> = acts.iter().map(|(service, _)| service.uid()).collect();
+        self.last.retain(|uid, _| waiting.contains(uid.as_str()));
+        let mut pause: Option<Duration> = None;
+        for (service, act) in &acts {
+            let version = version(service);
+            let now = self.client.world().monotonic();
+            let is_due = due.contains(service.uid());
+            let mut delay = RETRY_FIRST;
+            if let Some(last) = self.last.get(service.uid()).filter(|last| !is_due && last.act == *act) {
+                match last.retry {
+                    Some((_, at)) if now < at => {
+                        let left = at.saturating_sub(now);
+                        pause = Some(pause.map_or(left, |pause| pause.min(left)));
+                        continue;
+                    }
+                    Some((before, _)) => delay = (before * 2).min(RETRY_MOST),
+                    // Not yet seen as it was left.
+                    None if version <= last.version => continue,
+                    None => {}
+                }
+            }
+            let mut written = version;
+            let done = self.sync(service, act, &mut written).await;
+            let retry = done.err().map(|error| {
+                tracing::warn!(service = service.key(), %error, "cannot tell a service of its load balancer");
+                let message = format!("Error syncing load balancer: {error}");
+                self.event(service, EventType::Warning, "SyncLoadBalancerFailed", &message);
+                pause = Some(pause.map_or(delay, |pause| pause.min(delay)));
+                (delay, self.client.world().monotonic() + delay)
+            });
+            self.last.insert(service.uid().to_owned(), Last { act: act.clone(), version: written, retry });
+        }
+        pause
     }
 
     /// Nodes have come or gone.
     fn tell_hosts(&mut self, services: &[Arc<Service>], hosts: Vec<String>) {
+        let none = hosts.is_empty();
         let changed = self.hosts.as_ref().is_some_and(|known| *known != hosts);
         self.hosts = Some(hosts);
         if changed {
             for service in services.iter().filter(|service| wants(service) && !told(service).is_empty()) {
-                self.event(service, EventType::Normal, "UpdatedLoadBalancer", "Updated load balancer with new hosts");
+                if none {
+                    self.tell_unavailable(service);
+                } else {
+                    self.event(service, EventType::Normal, "UpdatedLoadBalancer", "Updated load balancer with new hosts");
+                }
             }
         }
     }
 
-    async fn carry_out(&self, service: &Service, act: &Act) -> Result<(), ClientError> {
+    fn tell_unavailable(&self, service: &Service) {
+        let message = "There are no available nodes for LoadBalancer";
+        self.event(service, EventType::Warning, "UnAvailableLoadBalancer", message);
+    }
+
+    /// `written` becomes the version that was written last.
+    async fn sync(&self, service: &Service, act: &Act, written: &mut u64) -> Result<(), SyncError> {
         let normal = |reason, message| self.event(service, EventType::Normal, reason, message);
-        match act {
-            Act::Ensure(address) => {
+        let ingress = match act {
+            Act::Ensure(_) | Act::Starve => {
                 normal("EnsuringLoadBalancer", "Ensuring load balancer");
                 if !has_finalizer(service) {
-                    self.set_finalizers(service, true).await?;
+                    let addition = json!({"finalizers": [FINALIZER]});
+                    self.patch_metadata(service, addition, written).await.map_err(SyncError::AddFinalizer)?;
                 }
-                let status = json!({"loadBalancer": {"ingress": [{"ip": address.to_string(), "ipMode": "VIP"}]}});
-                self.set_status(service, status).await?;
+                if self.hosts.as_ref().is_some_and(Vec::is_empty) {
+                    self.tell_unavailable(service);
+                }
+                let Act::Ensure(address) = act else { return Err(SyncError::NoAddress) };
                 normal("EnsuredLoadBalancer", "Ensured load balancer");
-            }
-            Act::Starve => {
-                let message = "Error syncing load balancer: failed to ensure load balancer: every address is in use";
-                self.event(service, EventType::Warning, "SyncLoadBalancerFailed", message);
+                if told(service) == [*address] {
+                    return Ok(());
+                }
+                json!([{"ip": address.to_string(), "ipMode": "VIP"}])
             }
             Act::Clean => {
                 normal("DeletingLoadBalancer", "Deleting load balancer");
-                if !told(service).is_empty() {
-                    self.set_status(service, json!({"loadBalancer": {"ingress": null}})).await?;
-                }
-                self.set_finalizers(service, false).await?;
+                let removal = json!({"$deleteFromPrimitiveList/finalizers": [FINALIZER]});
+                self.patch_metadata(service, removal, written).await.map_err(SyncError::RemoveFinalizer)?;
                 normal("DeletedLoadBalancer", "Deleted load balancer");
+                if told(service).is_empty() {
+                    return Ok(());
+                }
+                Value::Null
+            }
+        };
+        match self.patch_status(service, ingress).await {
+            // It may be gone right after the finalizer is.
+            Err(error) if !error.is_not_found() => Err(SyncError::Status(error)),
+            patched => {
+                *written = patched.as_ref().map_or(*written, version);
+                Ok(())
             }
         }
-        Ok(())
     }
 
-    async fn set_status(&self, service: &Service, status: Value) -> Result<(), ClientError> {
+    async fn patch_status(&self, service: &Service, ingress: Value) -> Result<Service, ClientError> {
         let api = self.client.namespaced::<Service>(service.namespace());
-        let patch = json!({"metadata": {"uid": service.uid()}, "status": status});
-        api.patch_status(service.name(), &Patch::Merge(patch)).await.map(drop)
+        let patch = json!({"metadata": {"uid": service.uid()}, "status": {"loadBalancer": {"ingress": ingress}}});
+        api.patch_status(service.name(), &Patch::Merge(patch)).await
     }
 
-    /// Refused where somebody else has changed the object meanwhile: then there is a newer version to look at.
-    async fn set_finalizers(&self, service: &Service, ours: bool) -> Result<(), ClientError> {
-        let others = service.metadata.finalizers.iter().flatten().filter(|finalizer| *finalizer != FINALIZER);
-        let mut finalizers: Vec<&str> = others.map(String::as_str).collect();
-        finalizers.extend(ours.then_some(FINALIZER));
-        let version = &service.metadata.resource_version;
-        // The status may have been patched just before, so that only the first of the two can name the version.
-        let version = if ours || told(service).is_empty() { version.clone() } else { None };
-        let mut metadata = json!({"uid": service.uid(), "finalizers": finalizers});
-        if let Some(version) = version {
-            metadata["resourceVersion"] = version.into();
+    /// Changes of others stay: only what is named is added to lists, or taken away.
+    async fn patch_metadata(&self, service: &Service, mut metadata: Value, written: &mut u64) -> Result<(), ClientError> {
+        metadata["uid"] = service.uid().into();
+        let api = self.client.namespaced::<Service>(service.namespace());
+        match api.patch(service.name(), &Patch::Strategic(json!({"metadata": metadata}))).await {
+            Ok(patched) => *written = version(&patched),
+            // Whom it was done for is gone.
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
         }
-        let api = self.client.namespaced::<Service>(service.namespace());
-        api.patch(service.name(), &Patch::Merge(json!({"metadata": metadata}))).await.map(drop)
+        Ok(())
     }
 
     fn event(&self, service: &Service, event_type: EventType, reason: &str, message: &str) {
         self.events.event(&object_reference(service), event_type, reason, message.to_owned());
     }
+}
+
+/// Versions are numbers that grow.
+fn version(service: &Service) -> u64 {
+    service.metadata.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or(0)
 }

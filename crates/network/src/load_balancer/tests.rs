@@ -1,5 +1,6 @@
 //! Tables of services and nodes with the addresses and rules that they must give.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -8,8 +9,8 @@ use daruma_api::meta::ObjectExt;
 use daruma_world::packet_rules::{Statement, Value, Verdict};
 use serde_json::{Value as Json, json};
 
-use super::health::{Probe, Target};
-use super::plan::{Pool, Seen, assign, plan, targets};
+use super::health::Target;
+use super::plan::{Pool, Seen, assign, concerns_hosts, hosts, plan, targets};
 use super::status::{Act, acts};
 use crate::proxy::plan::elements;
 use crate::test_objects::object;
@@ -47,13 +48,13 @@ fn pool() -> Pool {
     "10.88.0.230-10.88.0.232".parse().expect("a range")
 }
 
-fn nodes() -> Vec<Arc<Node>> {
-    vec![
+fn behind() -> BTreeMap<String, Ipv4Addr> {
+    hosts(&[
         node("controller-0", 10, json!({"node.kubernetes.io/exclude-from-external-load-balancers": ""}), json!({})),
         node("worker-0", 20, json!({}), json!({})),
         node("worker-1", 21, json!({}), json!({})),
         node("worker-2", 22, json!({}), json!({"taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]})),
-    ]
+    ])
 }
 
 #[test]
@@ -98,8 +99,8 @@ fn addresses_are_stable() {
 
 /// `SET KEY: VERDICT`, and targets of the chain of the service.
 fn shown(services: &[Arc<Service>], is_up: impl Fn(&Target) -> bool) -> Vec<String> {
-    let nodes = nodes();
-    let planned = plan(&Seen { services, nodes: &nodes, pool: &pool(), is_up: &is_up });
+    let hosts = behind();
+    let planned = plan(&Seen { services, hosts: &hosts, pool: &pool(), is_up: &is_up });
     let table = &planned.rules.table;
     let mut lines = Vec::new();
     for set in ["service-ips", "no-endpoint-services", "service-nodeports", "firewall-ips"] {
@@ -152,8 +153,8 @@ fn healthy_nodes_are_behind_an_address() {
 #[test]
 fn everything_is_masqueraded() {
     let web = balancer("web", 1, json!({}), json!({}));
-    let nodes = nodes();
-    let planned = plan(&Seen { services: &[web], nodes: &nodes, pool: &pool(), is_up: &|_| true });
+    let hosts = behind();
+    let planned = plan(&Seen { services: &[web], hosts: &hosts, pool: &pool(), is_up: &|_| true });
     let marks = planned.rules.table.chains["services"].rules.iter().flatten();
     assert_eq!(marks.filter(|statement| matches!(statement, Statement::SetMark { .. })).count(), 1);
     assert_eq!(elements(&planned.rules.table, "cluster-ips").len(), 1);
@@ -161,22 +162,36 @@ fn everything_is_masqueraded() {
 
 #[test]
 fn what_is_asked() {
-    let check = |spec: Json, expected: Probe| {
-        let found = targets(&[balancer("web", 1, spec, json!({}))], &nodes());
-        let expected = [20, 21].map(|last| Target { address: Ipv4Addr::new(10, 88, 0, last), probe: expected });
+    let check = |spec: Json, port: u16| {
+        let found = targets(&[balancer("web", 1, spec, json!({}))], &behind());
+        let expected = [20, 21].map(|last| Target { address: Ipv4Addr::new(10, 88, 0, last), port });
         assert_eq!(found.into_iter().collect::<Vec<_>>(), expected);
     };
-    check(json!({}), Probe::Healthz(10256));
-    check(json!({"externalTrafficPolicy": "Local", "healthCheckNodePort": 31000}), Probe::Connect(30080));
+    check(json!({}), 10256);
+    check(json!({"healthCheckNodePort": 31000}), 10256);
+    check(json!({"externalTrafficPolicy": "Local", "healthCheckNodePort": 31000}), 31000);
     let udp = json!([{"port": 53, "nodePort": 30053, "protocol": "UDP"}]);
-    check(json!({"externalTrafficPolicy": "Local", "healthCheckNodePort": 31000, "ports": udp}), Probe::Healthz(31000));
-    assert!(targets(&[balancer("web", 1, json!({"type": "ClusterIP"}), json!({}))], &nodes()).is_empty());
+    check(json!({"externalTrafficPolicy": "Local", "healthCheckNodePort": 31000, "ports": udp}), 31000);
+    assert!(targets(&[balancer("web", 1, json!({"type": "ClusterIP"}), json!({}))], &behind()).is_empty());
+}
+
+#[test]
+fn which_changes_of_nodes_concern_load_balancers() {
+    let check = |labels: Json, spec: Json, expected: bool| {
+        let old = node("worker-0", 20, json!({}), json!({}));
+        assert_eq!(concerns_hosts(&old, &node("worker-0", 20, labels.clone(), spec.clone())), expected, "{labels} {spec}");
+    };
+    check(json!({}), json!({}), false);
+    check(json!({"node.kubernetes.io/exclude-from-external-load-balancers": "false"}), json!({}), true);
+    // Such a node is taken out by its health checks, and left out the next time that nodes are looked at.
+    check(json!({}), json!({"taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]}), false);
+    assert_eq!(behind().into_keys().collect::<Vec<_>>(), ["worker-0", "worker-1"]);
 }
 
 #[test]
 fn what_services_are_told() {
     let check = |spec: Json, rest: Json, expected: Option<Act>| {
-        let found = acts(&[balancer("web", 1, spec, rest.clone())], &pool());
+        let found = acts(&[balancer("web", 1, spec, rest.clone())], &pool(), &BTreeSet::new());
         assert_eq!(found.first().map(|(_, act)| act.clone()), expected, "{rest}");
         assert!(found.iter().all(|(service, _)| service.name() == "web"));
     };
@@ -191,6 +206,10 @@ fn what_services_are_told() {
     check(json!({}), has("10.88.0.230"), ensure());
     check(json!({}), with(json!({}), &ours), ensure());
     check(json!({}), with(has("10.88.0.230"), &ours), None);
+    // One that is new here, or has changed, is made sure of again.
+    let sound = [balancer("web", 1, json!({}), with(has("10.88.0.230"), &ours))];
+    let again = acts(&sound, &pool(), &BTreeSet::from(["web".to_owned()]));
+    assert_eq!(again.into_iter().map(|(_, act)| act).collect::<Vec<_>>(), Vec::from_iter(ensure()));
     check(json!({"type": "ClusterIP"}), with(json!({}), &ours), Some(Act::Clean));
     check(json!({"type": "ClusterIP"}), json!({}), None);
     let mut deleted = with(has("10.88.0.230"), &ours);
@@ -198,5 +217,5 @@ fn what_services_are_told() {
     check(json!({}), deleted, Some(Act::Clean));
     check(json!({"loadBalancerClass": "example.com/other"}), with(json!({}), &ours), None);
     let four: Vec<_> = ["a", "b", "c", "d"].map(|name| balancer(name, 1, json!({}), json!({}))).to_vec();
-    assert_eq!(acts(&four, &pool()).last().map(|(_, act)| act.clone()), Some(Act::Starve));
+    assert_eq!(acts(&four, &pool(), &BTreeSet::new()).last().map(|(_, act)| act.clone()), Some(Act::Starve));
 }

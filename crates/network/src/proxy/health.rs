@@ -2,6 +2,7 @@
 //!
 //! Source: kubernetes pkg/proxy/healthcheck/proxy_health.go, pkg/proxy/metrics.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,13 +11,20 @@ use daruma_client::Body;
 use daruma_world::World;
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode};
+use serde::Serialize;
 
-use crate::http_answer::{not_found, text};
+use crate::http_answer::{json, not_found, text};
 
 /// A change that has not been applied for so long makes the proxy unhealthy (twice the sync period of 30 s).
 const LIMIT: Duration = Duration::from_secs(60);
 /// Upper bounds of the duration histogram in seconds: 1 ms, doubling.
 const BUCKETS: usize = 15;
+
+impl State {
+    fn is_healthy(&self, now: Duration) -> bool {
+        self.waiting_since.is_none_or(|since| now.saturating_sub(since) < LIMIT)
+    }
+}
 
 /// What the endpoints tell. Clones share it.
 #[derive(Clone)]
@@ -30,7 +38,8 @@ struct State {
     last_updated: Option<jiff::Timestamp>,
     /// The oldest change that is not applied yet (monotonic).
     waiting_since: Option<Duration>,
-    not_eligible: bool,
+    /// The node is known, and not about to go.
+    node_eligible: bool,
     changes: u64,
     failures: u64,
     syncs: u64,
@@ -65,7 +74,7 @@ impl Health {
     }
 
     pub(super) fn node_eligible(&self, eligible: bool) {
-        self.with(|state| state.not_eligible = !eligible);
+        self.with(|state| state.node_eligible = eligible);
     }
 
     pub(super) fn applied(&self, now: jiff::Timestamp, took: Duration) {
@@ -78,6 +87,11 @@ impl Health {
                 *bucket += u64::from(took.as_secs_f64() <= bound);
             }
         });
+    }
+
+    /// It begins to look at changes; until the first one is late it counts as healthy.
+    pub(super) fn started(&self, now: jiff::Timestamp) {
+        self.with(|state| *state.last_updated.get_or_insert(now));
     }
 
     pub(super) fn checked(&self, now: jiff::Timestamp) {
@@ -96,22 +110,29 @@ impl Health {
         work(&mut self.state.lock().expect("no panic while held"))
     }
 
+    /// Every change was applied in time.
+    pub(super) fn is_healthy(&self) -> bool {
+        let now = self.world.monotonic();
+        self.with(|state| state.is_healthy(now))
+    }
+
     fn healthz(&self, look_at_node: bool) -> Response<Body> {
         let (now, monotonic) = (self.world.now(), self.world.monotonic());
-        let (updated, healthy, eligible) = self.with(|state| {
-            let late = state.waiting_since.is_some_and(|since| monotonic.saturating_sub(since) > LIMIT);
-            (state.last_updated, state.last_updated.is_some() && !late, !state.not_eligible)
-        });
-        // As the real one: a healthy proxy reports "now" as its last update.
-        let last = if healthy { Some(now) } else { updated };
-        let last = last.map_or_else(|| "0001-01-01 00:00:00 +0000 UTC".to_owned(), print_time);
-        let mut body = format!("{{\"lastUpdated\": \"{last}\",\"currentTime\": \"{}\"", print_time(now));
-        if look_at_node {
-            let _ = write!(body, ", \"nodeEligible\": {eligible}");
-        }
-        body.push('}');
-        let good = healthy && (eligible || !look_at_node);
-        text(if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, "application/json", body)
+        let (updated, healthy, eligible) =
+            self.with(|state| (state.last_updated, state.is_healthy(monotonic), state.node_eligible));
+        let node_eligible = look_at_node.then_some(eligible);
+        let good = healthy && node_eligible != Some(false);
+        let status = updated.map(|updated| ("IPv4", Proxier { last_updated: print_time(updated), healthy }));
+        let told = Told {
+            // As the real one: a healthy proxy reports "now" as its last update.
+            last_updated: if good { print_time(now) } else { updated.map_or_else(|| NEVER.to_owned(), print_time) },
+            current_time: print_time(now),
+            node_eligible,
+            healthy,
+            status: status.into_iter().collect(),
+        };
+        let body = serde_json::to_string(&told).expect("texts and numbers");
+        json(if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
     }
 
     fn metrics(&self) -> String {
@@ -152,10 +173,33 @@ impl Health {
     }
 }
 
-/// As Go prints a time.
+/// Go's zero time.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// The answer (proxy_health.go ProxyHealth).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told {
+    last_updated: String,
+    current_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_eligible: Option<bool>,
+    healthy: bool,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    status: BTreeMap<&'static str, Proxier>,
+}
+
+/// Health of the rules of one family of addresses.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Proxier {
+    last_updated: String,
+    healthy: bool,
+}
+
+/// As Go writes a time into JSON.
 fn print_time(at: jiff::Timestamp) -> String {
-    let text = at.to_string();
-    format!("{} +0000 UTC", text.trim_end_matches('Z').replace('T', " "))
+    at.to_string()
 }
 
 fn bounds() -> impl Iterator<Item = f64> {

@@ -7,6 +7,7 @@ pub mod choice;
 pub mod connections;
 pub mod health;
 pub mod plan;
+pub mod service_health;
 pub mod services;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use tokio::sync::Notify;
 
 pub use health::Health;
 use plan::{Plan, Seen, plan};
+use service_health::Servers;
 
 /// Name of our table.
 pub const TABLE: &str = "kube-proxy";
@@ -67,7 +69,7 @@ pub async fn run(world: World, client: Client, rules: Arc<dyn PacketRules>, conf
     slices.on_delta(move |_| on_slice());
     let (zone_changed, node_health) = (changed.clone(), health.clone());
     nodes.on_delta(move |delta| {
-        node_health.node_eligible(node_eligible(delta.object()));
+        node_health.node_eligible(!matches!(delta, Delta::Deleted(_)) && node_eligible(delta.object()));
         // Heartbeats change nothing here.
         let same = matches!(delta, Delta::Updated(old, new) if zone_of(old) == zone_of(new));
         if !same {
@@ -77,9 +79,11 @@ pub async fn run(world: World, client: Client, rules: Arc<dyn PacketRules>, conf
     services.start();
     slices.start();
     nodes.start();
+    health.started(world.now());
     services.wait_synced().await;
     slices.wait_synced().await;
 
+    let mut servers = Servers::new(&world, &client, &health, &config.node_name);
     let mut applied = Applied::new(rules, TABLE);
     let mut retry = RETRY_FIRST;
     loop {
@@ -95,9 +99,11 @@ pub async fn run(world: World, client: Client, rules: Arc<dyn PacketRules>, conf
             pod_range: config.pod_range,
             service_range: config.service_range,
         });
+        let health_checks = wanted.health_checks.clone();
         match applied.apply(wanted).await {
             Ok(()) => {
                 health.applied(world.now(), world.monotonic().saturating_sub(started));
+                servers.apply(&health_checks).await;
                 retry = RETRY_FIRST;
             }
             Err(error) => {

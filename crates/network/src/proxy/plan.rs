@@ -16,6 +16,7 @@ use daruma_world::packet_rules::{
 
 use super::choice::{Choice, choose};
 use super::connections::{Frontends, frontends};
+use super::service_health::{Checks, checks};
 use super::services::{Endpoint, EndpointMap, ServicePort, endpoints, service_ports};
 
 /// Packets with this mark leave with the node's address as source.
@@ -52,6 +53,8 @@ pub struct Plan {
     pub table: Table,
     /// UDP addresses of services with the endpoints that may answer for them.
     pub frontends: Frontends,
+    /// What load balancers are told of services, by service.
+    pub health_checks: Checks,
 }
 
 /// Makes the plan.
@@ -74,7 +77,7 @@ fn plan_ports(seen: &Seen<'_>, ports: &[ServicePort], endpoints: &EndpointMap) -
         let choice = choose(endpoints_of(endpoints, port), port, seen.node_name, seen.zone);
         rules.add_port(port, &choice);
     }
-    Plan { table: rules.table, frontends: frontends(ports, endpoints) }
+    Plan { table: rules.table, frontends: frontends(ports, endpoints), health_checks: checks(ports, endpoints) }
 }
 
 /// The endpoints of a service port.

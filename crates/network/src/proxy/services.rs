@@ -49,6 +49,8 @@ pub struct ServicePort {
     pub external_local: bool,
     /// How long a client stays with an endpoint after its last connection.
     pub affinity: Option<Duration>,
+    /// Port on every node that tells load balancers whether the service has endpoints there.
+    pub health_check_node_port: Option<u16>,
 }
 
 impl ServicePort {
@@ -120,6 +122,11 @@ fn ports_of(service: &Service) -> Vec<ServicePort> {
         let configured = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref()?.timeout_seconds);
         Duration::from_secs(configured.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(DEFAULT_AFFINITY_SECONDS))
     });
+    let number = |port: Option<i32>| port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
+    let external_local = spec.external_traffic_policy.as_deref() == Some("Local");
+    // pkg/api/v1/service/util.go NeedsHealthCheck.
+    let needs_health_check = spec.type_.as_deref() == Some("LoadBalancer") && external_local;
+    let health_check_node_port = number(spec.health_check_node_port).filter(|_| needs_health_check);
     let port = |port: &daruma_api::core::v1::ServicePort| {
         let protocol = protocol(port.protocol.as_deref())?;
         let port_name = port.name.clone().unwrap_or_default();
@@ -130,13 +137,14 @@ fn ports_of(service: &Service) -> Vec<ServicePort> {
             protocol,
             cluster_ip,
             port: u16::try_from(port.port).ok()?,
-            node_port: port.node_port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0),
+            node_port: number(port.node_port),
             external_ips: parse_all(&spec.external_ips),
             load_balancer_ips: load_balancer_ips.clone(),
             source_ranges: source_ranges.clone(),
             internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
-            external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
+            external_local,
             affinity,
+            health_check_node_port,
         })
     };
     spec.ports.iter().flatten().filter_map(port).collect()
