@@ -22,6 +22,7 @@ pub mod node_ipam;
 pub mod node_lifecycle;
 pub mod node_taints;
 pub mod pod_gc;
+mod pod_owners;
 pub mod pods;
 pub mod rebalancer;
 pub mod replica_set;

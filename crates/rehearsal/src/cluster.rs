@@ -12,7 +12,7 @@ use daruma_cluster::machine_files::{self, MachineFile};
 use daruma_cluster::pki::{Pki, PkiError};
 use daruma_cluster::platform::{ClientTls, Target};
 use daruma_cluster::shape::{API_SERVER_PORT, Role, Shape};
-use daruma_cluster::{addons, bring_up, load_balancer as balancer};
+use daruma_cluster::{addons, bring_up, load_balancer as balancer, simulated};
 use daruma_network::sandbox;
 use daruma_sim::containers::{EngineConfig, Programs};
 use daruma_sim::{Machine, MachineSpec, Scope, Universe};
@@ -87,16 +87,22 @@ impl VirtualCluster {
         let log = EventLog::default();
         let guard = options.invariants.then(Guard::default);
         let gate = Gate::default();
-        let surroundings = Surroundings { wire: universe.wire(), log: log.clone(), guard: guard.clone(), gate: gate.clone() };
+        let surroundings = Surroundings {
+            wire: universe.wire(),
+            log: log.clone(),
+            guard: guard.clone(),
+            gate: gate.clone(),
+            interposer: options.interposer.clone(),
+        };
         let running = Running::default();
         let engine = engine(&options, &surroundings, &running);
         for machine in &shape.machines {
             let files: Arc<[MachineFile]> = machine_files::files(&Names, &shape, &pki, machine)?.into();
             let kubelet = Kubelet {
                 surroundings: surroundings.clone(),
-                command: machine_files::kubelet_command(&shape, machine).split_off(1).into(),
+                command: kubelet_command(&shape, machine).into(),
                 node: machine.name.clone(),
-                writes_network: !options.node_agents && machine.role == Role::Worker,
+                writes_network: (!options.node_agents && machine.role == Role::Worker) || simulated::is_name(&machine.name),
             };
             let (running, engine) = (running.clone(), engine.clone());
             let boot = move |machine: Machine| {
@@ -252,6 +258,15 @@ fn spec(shape: &Shape, machine: &daruma_cluster::shape::Machine) -> MachineSpec 
         disk_bytes: shape.disk_bytes,
         boot_time: Duration::from_millis(shape.boot_time_ms),
     }
+}
+
+/// The command line without the program. Nodes that are simulated ones to a real cluster are marked here as there.
+fn kubelet_command(shape: &Shape, machine: &daruma_cluster::shape::Machine) -> Vec<String> {
+    let mut command = machine_files::kubelet_command(shape, machine).split_off(1);
+    if simulated::is_name(&machine.name) {
+        command.extend(simulated::flags());
+    }
+    command
 }
 
 /// What init does before it starts the kubelet.

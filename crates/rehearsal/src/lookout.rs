@@ -1,6 +1,6 @@
 //! What the invariants are shown beside the store: a watching client, and the living containers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use daruma_api::core::v1::{Node, Pod};
@@ -13,7 +13,7 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::invariants::{Guard, Running, Watched};
+use crate::invariants::{Changed, Guard, Running, Watched};
 use crate::programs;
 
 /// How often the engines are asked.
@@ -31,21 +31,32 @@ pub fn start(guard: &Guard, client: &Client, machines: &programs::Running) {
 
 async fn look(guard: Guard, client: Client, machines: programs::Running) {
     let world = client.world();
+    // What lived at the last look, with the count of turns that its engine had made.
+    let mut known: BTreeMap<String, (Option<u64>, BTreeSet<Running>)> = BTreeMap::new();
     loop {
-        let now: Vec<_> = machines.lock().expect("no panic while held").values().cloned().collect();
-        let mut containers = BTreeSet::new();
-        for machine in now {
-            machine.engine().each_living(|sandbox, container| {
-                containers.insert(Running {
+        let mut changed = Changed::default();
+        for (name, machine) in &*machines.lock().expect("no panic while held") {
+            let engine = machine.engine();
+            let turns = engine.turns();
+            let (last, living) = known.entry(name.clone()).or_default();
+            if *last == turns {
+                continue;
+            }
+            let mut now = BTreeSet::new();
+            engine.each_living(|sandbox, container| {
+                now.insert(Running {
                     namespace: sandbox.namespace.clone(),
                     pod: sandbox.name.clone(),
                     uid: sandbox.uid.clone(),
                     container: container.name.clone(),
-                    machine: machine.name().to_owned(),
+                    machine: name.clone(),
                 });
             });
+            changed.began.extend(now.difference(living).cloned());
+            changed.ended.extend(living.difference(&now).cloned());
+            (*last, *living) = (turns, now);
         }
-        guard.running(world.monotonic(), &containers);
+        guard.running(world.monotonic(), &changed);
         world.sleep(PERIOD).await;
     }
 }
@@ -75,6 +86,7 @@ where
     let from = match last {
         Some(version) => version.clone(),
         None => {
+            guard.watched(world.monotonic(), &Watched::Asked { prefix: prefix.to_owned() });
             let version = api.list(&ListOptions::default()).await?.resource_version;
             let revision = version.parse().unwrap_or_default();
             guard.watched(world.monotonic(), &Watched::Listed { prefix: prefix.to_owned(), revision });

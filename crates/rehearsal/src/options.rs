@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use daruma_cluster::boot::{self, SettingError};
 use daruma_cluster::shape::{Machine, Role, Shape};
+use daruma_cluster::simulated;
 use daruma_sim::behaviour::Behaviours;
+
+use crate::interposer::Interposer;
 
 /// The node network, as the first cluster of a host gets it.
 const NETWORK: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 0);
-/// Nodes that the default pod network has ranges for.
-const FEW: u16 = 250;
-/// The pod network of more nodes than that: a /24 for each of 32,768.
-const WIDE_POD_CIDR: &str = "10.128.0.0/9";
 
 /// The flags of `daruma up`, and what only a virtual cluster can be.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Options {
     pub controllers: u16,
     /// Machines that run applications.
     pub workers: u16,
+    /// Further workers with the names, the label and the taint of a real cluster's simulated nodes. They run no network agents.
+    pub simulated: u16,
     /// CPUs of each machine, in thousandths.
     pub cpu_millis: u64,
     /// Memory of each machine in bytes.
@@ -45,6 +47,8 @@ pub struct Options {
     pub node_agents: bool,
     /// Whether the standing invariants are checked.
     pub invariants: bool,
+    /// Breaks what components rely on, where a test wants that.
+    pub interposer: Option<Arc<dyn Interposer>>,
 }
 
 impl Default for Options {
@@ -54,6 +58,7 @@ impl Default for Options {
             seed: 1,
             controllers: 1,
             workers: 2,
+            simulated: 0,
             cpu_millis: 2000,
             memory_bytes: 1 << 30,
             disk_bytes: 4 << 30,
@@ -64,6 +69,7 @@ impl Default for Options {
             behaviours: Behaviours::built_in(),
             node_agents: true,
             invariants: true,
+            interposer: None,
         }
     }
 }
@@ -96,24 +102,24 @@ impl Options {
             role,
             address: Ipv4Addr::from_bits(NETWORK.to_bits() + first + u32::from(index)),
         };
+        let after = 20 + u32::from(self.workers);
+        let theirs = |index: u16| Machine { name: simulated::name(index.into()), ..machine(Role::Worker, "", after, index) };
         let controllers = (0..self.controllers).map(|index| machine(Role::Controller, "controller", 10, index));
         let workers = (0..self.workers).map(|index| machine(Role::Worker, "worker", 20, index));
         let mut settings: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
         let mut set = |component: &str, flag: &str, value: &str| {
             settings.entry(component.to_owned()).or_default().insert(flag.to_owned(), value.to_owned());
         };
-        if self.workers > FEW {
-            for component in ["kube-controller-manager", "kube-proxy", "network-agent"] {
-                set(component, "cluster-cidr", WIDE_POD_CIDR);
-            }
-        }
         for (component, flag, value) in &self.settings {
             set(component, flag, value);
         }
+        let machines: Vec<Machine> = controllers.chain(workers).chain((0..self.simulated).map(theirs)).collect();
+        simulated::make_room(&mut settings, machines.len());
         Ok(Shape {
             name: "daruma".into(),
             network: NETWORK,
-            machines: controllers.chain(workers).collect(),
+            machines,
+            simulated: 0,
             cpu_millis: self.cpu_millis,
             memory_bytes: self.memory_bytes,
             disk_bytes: self.disk_bytes,
@@ -137,8 +143,11 @@ mod tests {
         assert_eq!(shape.machines, Shape::place(NETWORK, 1, 2));
         assert!(shape.settings.is_empty());
         let many = Options { workers: 5000, ..Options::default() }.shape().expect("a shape");
-        assert_eq!(many.settings["kube-proxy"]["cluster-cidr"], WIDE_POD_CIDR);
+        assert_eq!(many.settings["kube-proxy"]["cluster-cidr"], "10.128.0.0/9");
         assert_eq!(many.machines[5000].address, Ipv4Addr::new(10, 88, 19, 155));
+        let beside = Options { simulated: 2, ..Options::default() }.shape().expect("a shape");
+        let last = beside.machines.last().expect("five machines");
+        assert_eq!((last.name.as_str(), last.address.octets()[3], beside.machines.len()), ("simulated-1", 23, 5));
         let wrong = Options { settings: vec![("dns".into(), "x".into(), "1".into())], ..Options::default() };
         assert!(wrong.shape().is_err());
         assert!(Options { controllers: 3, ..Options::default() }.shape().is_err());

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use daruma_client::Transport;
 use daruma_client::connection::Handler;
 use daruma_cluster::platform::{EngineOptions, Platform, PlatformError, Server, Serving, Target};
+use daruma_cluster::shape::API_SERVER_PORT;
 use daruma_sim::containers::Process;
 use daruma_sim::{Machine, Scope, StoreBackend, Wire};
 use daruma_store::embedded::Backend;
@@ -22,6 +23,7 @@ use futures::future::BoxFuture;
 use crate::connections::{self, WireServer};
 use crate::event_log::{EventLog, LoggedBackend};
 use crate::gate::Gate;
+use crate::interposer::{Interposer, Wrapped};
 use crate::invariants::Guard;
 
 /// What all processes of one virtual cluster share.
@@ -35,6 +37,8 @@ pub struct Surroundings {
     pub guard: Option<Guard>,
     /// Holds components back.
     pub gate: Gate,
+    /// Stands between components and what they rely on.
+    pub interposer: Option<Arc<dyn Interposer>>,
 }
 
 /// One process.
@@ -100,7 +104,11 @@ impl Platform for SimPlatform {
         };
         let server = WireServer::bind(&self.surroundings.wire, &self.scope, at, client_ca)
             .map_err(|error| PlatformError::doing(format!("listening on {at}"), error))?;
-        Ok(Box::new(server))
+        let server = Box::new(server);
+        match &self.surroundings.interposer {
+            Some(interposer) if at.port() == API_SERVER_PORT => Ok(Box::new(Wrapped { server, interposer: interposer.clone() })),
+            _ => Ok(server),
+        }
     }
 
     fn serve_plain(&self, at: SocketAddr, handler: Handler) -> BoxFuture<'static, Result<(), PlatformError>> {
@@ -132,9 +140,11 @@ impl Platform for SimPlatform {
     fn store_backend(&self, directory: &Path) -> Result<Arc<dyn Backend>, PlatformError> {
         let file = directory.join("store");
         let place = self.process.as_ref().map_or_else(|| file.clone(), |process| process.path(&file));
-        let backend = Arc::new(StoreBackend::open(&self.scope, &place));
-        let Surroundings { log, guard, .. } = &self.surroundings;
-        Ok(Arc::new(LoggedBackend::new(backend, &self.world, log, guard.clone())))
+        let Surroundings { log, guard, interposer, .. } = &self.surroundings;
+        let disk: Arc<dyn Backend> = Arc::new(StoreBackend::open(&self.scope, &place));
+        let disk = interposer.as_ref().map_or(disk.clone(), |interposer| interposer.disk(disk));
+        let store: Arc<dyn Backend> = Arc::new(LoggedBackend::new(disk, &self.world, log, guard.clone()));
+        Ok(interposer.as_ref().map_or(store.clone(), |interposer| interposer.store(store)))
     }
 
     /// The machine's engine attaches pods itself and has its images from the start.

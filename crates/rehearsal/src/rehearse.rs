@@ -13,15 +13,13 @@ use serde_json::json;
 
 use crate::cluster::{StartError, VirtualCluster};
 use crate::invariants::Violation;
-use crate::options::{Options, OptionsError};
+use crate::options::Options;
 use crate::{EventLog, preload};
 
 /// How long a cluster may take to become ready, in virtual time.
 const READY_WITHIN: Duration = Duration::from_secs(600);
 /// How often a loaded cluster is looked at while its pods start.
 const LOOK: Duration = Duration::from_secs(5);
-/// From the end of all faults to the first look for convergence, and the longest wait for it.
-const SETTLE_WITHIN: Duration = Duration::from_secs(900);
 
 /// Why a drill was not played.
 #[derive(Debug, thiserror::Error)]
@@ -90,10 +88,6 @@ impl Rehearsal {
     /// # Errors
     /// See [`RehearsalError`].
     pub fn prepare(self, drill: &Drill) -> Result<Prepared, RehearsalError> {
-        if drill.spec.cluster.simulated > 0 {
-            let why = "spec.cluster.simulated: in the virtual world all workers are simulated; ask for more workers instead";
-            return Err(StartError::from(OptionsError::Shape(why.into())).into());
-        }
         let cluster = VirtualCluster::start(options(drill, self))?;
         let preloads = &drill.spec.cluster.preload;
         if !preloads.is_empty() {
@@ -164,7 +158,7 @@ impl Prepared {
                 }
             };
             // What has not converged by then is what the invariant will say.
-            let _ = cluster.run(world.timeout(SETTLE_WITHIN, converged));
+            let _ = cluster.run(world.timeout(drill.spec.converge_within.duration(), converged));
             guard.settled(world.monotonic());
         }
         let log = cluster.log().clone();
@@ -179,6 +173,7 @@ fn options(drill: &Drill, rehearsal: Rehearsal) -> Options {
         seed: rehearsal.seed,
         controllers: u16::try_from(cluster.controllers).unwrap_or(u16::MAX),
         workers: u16::try_from(cluster.workers).unwrap_or(u16::MAX),
+        simulated: u16::try_from(cluster.simulated).unwrap_or(u16::MAX),
         cpu_millis: (cluster.cpus * 1000.0) as u64,
         memory_bytes: cluster.memory.0,
         disk_bytes: cluster.disk.0,

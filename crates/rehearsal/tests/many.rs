@@ -40,3 +40,13 @@ fn sixty_workers_without_agents() {
     assert_eq!(cluster.guard().expect("invariants are checked").converged(), Ok(()));
     assert_eq!(cluster.stop(), []);
 }
+
+/// The lookout's list and the first words of a hundred kubelets cross each other: what is written while the list is on its
+/// way comes by the watch.
+#[test]
+fn a_crowd_registers_while_a_list_is_on_its_way() {
+    let options = Options { seed: 7, workers: 110, node_agents: false, ..Options::default() };
+    let cluster = VirtualCluster::start(options).expect("a cluster");
+    cluster.run_for(Duration::from_secs(2));
+    assert_eq!(cluster.stop(), []);
+}

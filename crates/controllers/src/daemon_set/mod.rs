@@ -15,7 +15,7 @@ use std::time::Duration;
 use daruma_api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus};
 use daruma_api::core::v1::{Node, Pod};
 use daruma_api::meta::{ObjectExt, split_key};
-use daruma_api::metav1::{LabelSelector, OwnerReference};
+use daruma_api::metav1::LabelSelector;
 use daruma_api::selector::Selector;
 use daruma_client::events::object_reference;
 use daruma_client::informer::Delta;
@@ -26,33 +26,20 @@ use serde_json::json;
 use self::plan::{BURST, FailedPods, Plan};
 use crate::adoption::claim_all;
 use crate::expectations::Expectations;
-use crate::node_taints;
-use crate::pods;
 use crate::replica_set::PodControl;
 use crate::shared::{BY_NODE, Shared};
 use crate::shell::{Context, Queue, SyncError, Synced};
 use crate::template_hash::CONTROLLER_REVISION_HASH;
 use crate::written::{LOOK_AGAIN, Written, revision};
+use crate::{node_taints, pod_owners};
 
 /// Registers the controller.
 pub(crate) fn start(context: Context) {
     let queue = context.queue("daemonset");
     let expectations = Arc::new(Expectations::default());
     let shared = &context.shared;
-    {
-        let (queue, expectations) = (queue.clone(), expectations.clone());
-        shared.daemon_sets.on_delta(move |delta| {
-            if let Delta::Deleted(set) = delta {
-                expectations.forget(&set.key());
-            }
-            queue.add(&delta.object().key());
-        });
-    }
-    let handler = Arc::new(Handler { queue: queue.clone(), expectations: expectations.clone(), shared: Arc::downgrade(shared) });
-    {
-        let handler = handler.clone();
-        shared.pods.on_delta(move |delta| handler.on_pod(delta));
-    }
+    pod_owners::listen::<DaemonSet>(shared, &queue, &expectations);
+    let handler = Arc::new(Handler { queue: queue.clone(), shared: Arc::downgrade(shared) });
     {
         let handler = handler.clone();
         shared.controller_revisions.on_delta(move |delta| handler.on_revision(delta.object()));
@@ -77,56 +64,15 @@ pub(crate) fn start(context: Context) {
 
 struct Handler {
     queue: Queue,
-    expectations: Arc<Expectations>,
     shared: std::sync::Weak<Shared>,
 }
 
 impl Handler {
-    fn on_pod(&self, delta: &Delta<Pod>) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        let pod = delta.object();
-        if let Delta::Updated(old, _) = delta
-            && old.controller() != pod.controller()
-            && let Some(set) = old.controller().and_then(|owner| owner_of(&shared, old.namespace(), owner))
-        {
-            self.queue.add(&set.key());
-        }
-        let Some(owner) = pod.controller() else {
-            let relabelled = |old: &Pod| old.metadata.labels != pod.metadata.labels || old.controller().is_some();
-            match delta {
-                Delta::Deleted(_) => {}
-                Delta::Updated(old, _) if !relabelled(old) => {}
-                _ => self.wake_matching(&shared, pod),
-            }
-            return;
-        };
-        let Some(set) = owner_of(&shared, pod.namespace(), owner) else { return };
-        if pod.is_being_deleted() || matches!(delta, Delta::Deleted(_)) {
-            self.expectations.deleted(&set.key(), &pod.key());
-        } else if let Delta::Added(_) = delta {
-            self.expectations.created(&set.key());
-        } else if let Delta::Updated(old, _) = delta {
-            let min_ready = plan::min_ready_seconds(&set);
-            if min_ready > 0 && !pods::is_ready(old) && pods::is_ready(pod) {
-                let delay = Duration::from_secs(u64::try_from(min_ready).unwrap_or_default() + 1);
-                self.queue.add_after(&set.key(), delay);
-            }
-        }
-        self.queue.add(&set.key());
-    }
-
-    fn wake_matching(&self, shared: &Shared, pod: &Pod) {
-        for set in shared.daemon_sets.list_namespace(pod.namespace()) {
-            let selector = Selector::from_label_selector(set.spec.as_ref().map(|spec| &spec.selector));
-            if selector.is_ok_and(|selector| !selector.is_everything() && selector.matches(pod.metadata.labels.as_ref())) {
-                self.queue.add(&set.key());
-            }
-        }
-    }
-
     fn on_revision(&self, revision: &ControllerRevision) {
         let Some(shared) = self.shared.upgrade() else { return };
-        if let Some(set) = revision.controller().and_then(|owner| owner_of(&shared, revision.namespace(), owner)) {
+        if let Some(set) =
+            revision.controller().and_then(|owner| pod_owners::owner_of::<DaemonSet>(&shared, revision.namespace(), owner))
+        {
             self.queue.add(&set.key());
         }
     }
@@ -154,13 +100,6 @@ impl Handler {
             }
         }
     }
-}
-
-fn owner_of(shared: &Shared, namespace: &str, owner: &OwnerReference) -> Option<Arc<DaemonSet>> {
-    if owner.kind != "DaemonSet" {
-        return None;
-    }
-    shared.daemon_sets.get(namespace, &owner.name).filter(|set| set.uid() == owner.uid)
 }
 
 struct Syncer {

@@ -292,8 +292,13 @@ impl Planner {
                 break;
             }
             let unhealthy = replicas(set) - available(set);
+            if unhealthy < 0 {
+                // Its status is older than its size, so that the sum of available pods is not to be built on: the real
+                // controller fails here ("got invalid request to scale down") and waits for what comes next.
+                return cleaned > 0;
+            }
             let count = (most - cleaned).min(unhealthy);
-            if count <= 0 {
+            if count == 0 {
                 continue;
             }
             let size = replicas(set) - count;

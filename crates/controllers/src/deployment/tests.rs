@@ -250,6 +250,27 @@ fn pausing_and_scaling_in_proportion() {
     assert_eq!(model.reason().as_deref(), Some("DeploymentPaused"));
 }
 
+/// Its ReplicaSet's controller has not counted since it was made smaller: what it said then is not there any more, and
+/// the real controller takes nothing away by it ("got invalid request to scale down").
+#[test]
+fn an_old_count_takes_no_pod_away() {
+    let mut model = Model::new(deployment(10, IntOrString::Int(3), IntOrString::Int(2)));
+    model.settle();
+    model.change(|spec| spec.template = template("a:2"));
+    let sizes = |model: &Model| model.sets.iter().map(sets::replicas).collect::<Vec<_>>();
+    while sizes(&model) != [8, 5] {
+        assert!(model.step());
+    }
+    let available = |set: &mut ReplicaSet, count| set.status.get_or_insert_default().available_replicas = Some(count);
+    available(&mut model.sets[0], 10);
+    available(&mut model.sets[1], 2);
+    model.step();
+    assert_eq!(sizes(&model), [8, 5]);
+    available(&mut model.sets[0], 8);
+    model.step();
+    assert_eq!(sizes(&model), [6, 5], "eight and two are there, eight must be");
+}
+
 proptest! {
     /// Rollouts and scalings in any order settle; while only the template changes, there are never more
     /// pods than the surge allows and never fewer available than promised.

@@ -6,22 +6,19 @@ pub mod plan;
 pub mod ranking;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use daruma_api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use daruma_api::core::v1::Pod;
 use daruma_api::meta::{ObjectExt, split_key};
-use daruma_api::metav1::OwnerReference;
 use daruma_api::selector::Selector;
-use daruma_client::informer::Delta;
 use futures::FutureExt;
 
 use crate::adoption::claim_all;
 use crate::expectations::Expectations;
-use crate::pods;
-use crate::shared::{BY_CONTROLLER, Shared};
-use crate::shell::{Context, Queue, SyncError, Synced};
+use crate::shared::BY_CONTROLLER;
+use crate::shell::{Context, SyncError, Synced};
 use crate::written::{LOOK_AGAIN, Written, revision};
+use crate::{pod_owners, pods};
 
 mod pod_control;
 pub(crate) use pod_control::PodControl;
@@ -31,19 +28,7 @@ pub(crate) fn start(context: Context) {
     let queue = context.queue("replicaset");
     let expectations = Arc::new(Expectations::default());
     let shared = &context.shared;
-    {
-        let (queue, expectations) = (queue.clone(), expectations.clone());
-        shared.replica_sets.on_delta(move |delta| {
-            if let Delta::Deleted(set) = delta {
-                expectations.forget(&set.key());
-            }
-            queue.add(&delta.object().key());
-        });
-    }
-    {
-        let handler = PodHandler { queue: queue.clone(), expectations: expectations.clone(), shared: Arc::downgrade(shared) };
-        shared.pods.on_delta(move |delta| handler.on_pod(delta));
-    }
+    pod_owners::listen::<ReplicaSet>(shared, &queue, &expectations);
     let ready = {
         let shared = shared.clone();
         async move {
@@ -56,74 +41,6 @@ pub(crate) fn start(context: Context) {
         let syncer = syncer.clone();
         async move { syncer.sync(&key).await }.boxed()
     });
-}
-
-/// Brings changes of pods to their ReplicaSets.
-struct PodHandler {
-    queue: Queue,
-    expectations: Arc<Expectations>,
-    // The handler lives inside the shared informers.
-    shared: std::sync::Weak<Shared>,
-}
-
-impl PodHandler {
-    fn on_pod(&self, delta: &Delta<Pod>) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        match delta {
-            Delta::Added(pod) if !pod.is_being_deleted() => match pod.controller() {
-                Some(owner) => {
-                    if let Some(set) = owner_of(&shared, pod.namespace(), owner) {
-                        self.expectations.created(&set.key());
-                        self.queue.add(&set.key());
-                    }
-                }
-                None => self.wake_matching(&shared, pod),
-            },
-            Delta::Updated(old, pod) if !pod.is_being_deleted() => {
-                let changed_owner = old.controller() != pod.controller();
-                if let Some(owner) = old.controller().filter(|_| changed_owner)
-                    && let Some(set) = owner_of(&shared, old.namespace(), owner)
-                {
-                    self.queue.add(&set.key());
-                }
-                match pod.controller() {
-                    Some(owner) => {
-                        let Some(set) = owner_of(&shared, pod.namespace(), owner) else { return };
-                        self.queue.add(&set.key());
-                        let min_ready = plan::min_ready_seconds(&set);
-                        if min_ready > 0 && !pods::is_ready(old) && pods::is_ready(pod) {
-                            self.queue.add_after(&set.key(), Duration::from_secs(u64::try_from(min_ready).unwrap_or_default()));
-                        }
-                    }
-                    None if changed_owner || old.metadata.labels != pod.metadata.labels => self.wake_matching(&shared, pod),
-                    None => {}
-                }
-            }
-            // A graceful deletion counts from its beginning.
-            Delta::Added(pod) | Delta::Updated(_, pod) | Delta::Deleted(pod) => {
-                if let Some(set) = pod.controller().and_then(|owner| owner_of(&shared, pod.namespace(), owner)) {
-                    self.expectations.deleted(&set.key(), &pod.key());
-                    self.queue.add(&set.key());
-                }
-            }
-        }
-    }
-
-    fn wake_matching(&self, shared: &Shared, pod: &Pod) {
-        for set in shared.replica_sets.list_namespace(pod.namespace()) {
-            let selector = Selector::from_label_selector(set.spec.as_ref().map(|spec| &spec.selector));
-            if selector.is_ok_and(|selector| !selector.is_everything() && selector.matches(pod.metadata.labels.as_ref())) {
-                self.queue.add(&set.key());
-            }
-        }
-    }
-}
-
-fn owner_of(shared: &Shared, namespace: &str, owner: &OwnerReference) -> Option<Arc<ReplicaSet>> {
-    if owner.kind != "ReplicaSet" {
-        return None;
-    }
-    shared.replica_sets.get(namespace, &owner.name).filter(|set| set.uid() == owner.uid)
 }
 
 struct Syncer {

@@ -13,14 +13,11 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use daruma_api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
 use daruma_api::core::v1::Pod;
 use daruma_api::meta::{ObjectExt, split_key};
-use daruma_api::metav1::OwnerReference;
 use daruma_api::selector::Selector;
-use daruma_client::informer::Delta;
 use daruma_client::{ClientError, DeleteOptions};
 use futures::FutureExt;
 use futures::future::join_all;
@@ -29,11 +26,9 @@ use self::history::Update;
 use self::plan::{Action, Revision, Seen};
 use crate::adoption::{claim_all, claim_those};
 use crate::expectations::Expectations;
-use crate::pods;
-use crate::revision_history;
-use crate::shared::Shared;
-use crate::shell::{Context, Queue, SyncError, Synced, namespace_terminating};
+use crate::shell::{Context, SyncError, Synced, namespace_terminating};
 use crate::written::{LOOK_AGAIN, Written, revision};
+use crate::{pod_owners, revision_history};
 
 /// Most requests at a time (`MaxBatchSize`).
 const BATCH: usize = 500;
@@ -44,19 +39,7 @@ pub(crate) fn start(context: Context) {
     let queue = context.queue("statefulset");
     let expectations = Arc::new(Expectations::default());
     let shared = &context.shared;
-    {
-        let (queue, expectations) = (queue.clone(), expectations.clone());
-        shared.stateful_sets.on_delta(move |delta| {
-            if let Delta::Deleted(set) = delta {
-                expectations.forget(&set.key());
-            }
-            queue.add(&delta.object().key());
-        });
-    }
-    {
-        let handler = PodHandler { queue: queue.clone(), expectations: expectations.clone(), shared: Arc::downgrade(shared) };
-        shared.pods.on_delta(move |delta| handler.on_pod(delta));
-    }
+    pod_owners::listen::<StatefulSet>(shared, &queue, &expectations);
     let ready = {
         let shared = shared.clone();
         async move {
@@ -70,66 +53,6 @@ pub(crate) fn start(context: Context) {
         let syncer = syncer.clone();
         async move { Box::pin(syncer.sync(&key)).await }.boxed()
     });
-}
-
-/// Brings changes of pods to their sets.
-struct PodHandler {
-    queue: Queue,
-    expectations: Arc<Expectations>,
-    // The handler lives inside the shared informers.
-    shared: std::sync::Weak<Shared>,
-}
-
-impl PodHandler {
-    fn on_pod(&self, delta: &Delta<Pod>) {
-        let Some(shared) = self.shared.upgrade() else { return };
-        let pod = delta.object();
-        let old = if let Delta::Updated(old, _) = delta { Some(old) } else { None };
-        if let Some(old) = old
-            && old.controller() != pod.controller()
-            && let Some(set) = old.controller().and_then(|owner| owner_of(&shared, old.namespace(), owner))
-        {
-            self.queue.add(&set.key());
-        }
-        let Some(owner) = pod.controller() else {
-            let news = old.is_none_or(|old| old.metadata.labels != pod.metadata.labels || old.controller().is_some());
-            if news && !matches!(delta, Delta::Deleted(_)) {
-                self.wake_matching(&shared, pod);
-            }
-            return;
-        };
-        let Some(set) = owner_of(&shared, pod.namespace(), owner) else { return };
-        let key = set.key();
-        match delta {
-            // A graceful deletion counts from its beginning.
-            _ if pod.is_being_deleted() => self.expectations.deleted(&key, &pod.key()),
-            Delta::Deleted(_) => self.expectations.deleted(&key, &pod.key()),
-            Delta::Added(_) => self.expectations.created(&key),
-            Delta::Updated(old, _) => {
-                let least = set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or_default();
-                if least > 0 && !pods::is_ready(old) && pods::is_ready(pod) {
-                    self.queue.add_after(&key, Duration::from_secs(u64::try_from(least).unwrap_or_default()));
-                }
-            }
-        }
-        self.queue.add(&key);
-    }
-
-    fn wake_matching(&self, shared: &Shared, pod: &Pod) {
-        for set in shared.stateful_sets.list_namespace(pod.namespace()) {
-            let selector = Selector::from_label_selector(set.spec.as_ref().map(|spec| &spec.selector));
-            if selector.is_ok_and(|selector| !selector.is_everything() && selector.matches(pod.metadata.labels.as_ref())) {
-                self.queue.add(&set.key());
-            }
-        }
-    }
-}
-
-fn owner_of(shared: &Shared, namespace: &str, owner: &OwnerReference) -> Option<Arc<StatefulSet>> {
-    if owner.kind != "StatefulSet" {
-        return None;
-    }
-    shared.stateful_sets.get(namespace, &owner.name).filter(|set| set.uid() == owner.uid)
 }
 
 struct Syncer {

@@ -1,11 +1,8 @@
 //! No pod is put on a node whose allocatable it exceeds.
 
-use daruma_api::core::v1::Pod;
-use daruma_api::meta::ObjectExt;
 use daruma_api::quantity::Quantity;
 use daruma_api::resources::{self, ResourceList};
 
-use super::seen::has_ended;
 use super::{Invariant, Seen, Stored, Verdict};
 
 pub(super) struct Allocatable;
@@ -17,19 +14,17 @@ impl Invariant for Allocatable {
 
     fn stored(&mut self, seen: &Seen, event: &Stored<'_>) -> Verdict {
         let Some(pod) = event.new.and_then(|new| new.pod()) else { return Ok(()) };
-        let Some(node) = node_of(pod) else { return Ok(()) };
-        let was_there = event.old.and_then(|old| old.pod()).is_some_and(|old| node_of(old).is_some());
+        let Some(node) = pod.node.as_deref() else { return Ok(()) };
+        let was_there = event.old.and_then(|old| old.pod()).is_some_and(|old| old.node.is_some());
         // Static pods are shown, not placed.
-        if was_there || pod.annotation("kubernetes.io/config.mirror").is_some() {
+        if was_there || pod.is_mirror {
             return Ok(());
         }
-        let Some(found) = seen.nodes.get(node) else { return Ok(()) };
-        let allocatable = found.status.as_ref().and_then(|status| status.allocatable.as_ref());
-        let allocatable = resources::parse_list(allocatable);
+        let Some(allocatable) = seen.nodes.get(node).map(|node| &node.allocatable) else { return Ok(()) };
         let mut asked = ResourceList::new();
         let mut count = 0;
-        for other in seen.pods.values().filter(|other| node_of(other) == Some(node) && !has_ended(other)) {
-            resources::add(&mut asked, &other.spec.as_ref().map(resources::pod_requests).unwrap_or_default());
+        for one in seen.asked_of(node) {
+            resources::add(&mut asked, one);
             count += 1;
         }
         let over = asked.iter().find(|(name, asked)| **asked > allocatable.get(*name).copied().unwrap_or_default());
@@ -43,10 +38,6 @@ impl Invariant for Allocatable {
         }
         Ok(())
     }
-}
-
-fn node_of(pod: &Pod) -> Option<&str> {
-    pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]

@@ -1,8 +1,5 @@
 //! After all faults are undone the cluster comes to what it was asked for.
 
-use daruma_api::meta::ObjectExt;
-
-use super::seen::{has_ended, is_ready, is_ready_node};
 use super::{Invariant, Seen, Verdict};
 
 pub(super) struct Convergence;
@@ -20,28 +17,31 @@ impl Invariant for Convergence {
 /// What is not as it was asked for, if anything.
 pub(super) fn look(seen: &Seen) -> Verdict {
     for node in seen.nodes.values() {
-        if !is_ready_node(node) {
-            return Err(format!("node {} is not Ready", node.name()));
+        if !node.is_ready {
+            return Err(format!("node {} is not Ready", node.name));
         }
-        let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
-        let left = taints.into_iter().flatten().find(|taint| taint.key.starts_with("node.kubernetes.io/"));
-        if let Some(taint) = left.filter(|taint| taint.key != "node.kubernetes.io/unschedulable") {
-            return Err(format!("node {} still carries {}", node.name(), taint.key));
+        if let Some(taint) = node.trouble() {
+            return Err(format!("node {} still carries {taint}", node.name));
         }
     }
-    for deployment in seen.deployments.values() {
-        let asked = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-        let status = deployment.status.clone().unwrap_or_default();
-        let (available, updated) = (status.available_replicas.unwrap_or(0), status.updated_replicas.unwrap_or(0));
-        if available != asked || updated != asked {
-            return Err(format!("Deployment {} has {available} available, {updated} updated of {asked}", deployment.key()));
+    for one in seen.workloads.values() {
+        let (kind, key, asked, available) = (one.kind, &one.key, one.asked, one.available);
+        if one.observed < one.generation {
+            return Err(format!("nobody has acted on {kind} {key} since it was changed"));
+        }
+        if available != asked || one.updated.is_some_and(|updated| updated != asked) {
+            let updated = one.updated.map_or(String::new(), |updated| format!(", {updated} updated"));
+            return Err(format!("{kind} {key} has {available} available{updated} of {asked}"));
         }
     }
-    for pod in seen.pods.values().filter(|pod| !has_ended(pod)) {
-        if pod.is_being_deleted() {
+    if let Some(set) = seen.replica_sets.values().find(|set| set.available != set.replicas) {
+        return Err(format!("ReplicaSet {}/{} has {} available of {}", set.namespace, set.name, set.available, set.replicas));
+    }
+    for pod in seen.pods.values().filter(|pod| !pod.has_ended) {
+        if pod.is_going {
             return Err(format!("pod {} is still being deleted", pod.key()));
         }
-        if !is_ready(pod) {
+        if !pod.is_ready {
             return Err(format!("pod {} is not Ready", pod.key()));
         }
     }
@@ -57,6 +57,11 @@ mod tests {
         "effect":"NoExecute"}]},"status":{"conditions":[{"type":"Ready","status":"True"}]}}"#;
     const SHORT: &str = r#"{"metadata":{"namespace":"d","name":"web"},"spec":{"replicas":2,"selector":{},"template":{}},
         "status":{"availableReplicas":1,"updatedReplicas":2}}"#;
+    const UNHEARD: &str = r#"{"metadata":{"namespace":"d","name":"db","generation":2},"spec":{"replicas":0},
+        "status":{"observedGeneration":1}}"#;
+    const FEW: &str = r#"{"metadata":{"namespace":"d","name":"db"},"spec":{"replicas":2},"status":{"availableReplicas":1}}"#;
+    const DAEMONS: &str = r#"{"metadata":{"namespace":"d","name":"agent"},"spec":{},"status":{"desiredNumberScheduled":2,
+        "numberAvailable":1}}"#;
     const WAITING: &str = r#"{"metadata":{"namespace":"d","name":"p"},"spec":{"containers":[]},"status":{"phase":"Pending"}}"#;
 
     #[test]
@@ -66,6 +71,10 @@ mod tests {
         for broken in [
             ("put", "core/nodes/w", 1, TAINTED),
             ("put", "apps/deployments/d/web", 1, SHORT),
+            ("put", "apps/statefulsets/d/db", 1, UNHEARD),
+            ("put", "apps/statefulsets/d/db", 1, FEW),
+            ("put", "apps/replicasets/d/db", 1, FEW),
+            ("put", "apps/daemonsets/d/agent", 1, DAEMONS),
             ("put", "core/pods/d/p", 1, WAITING),
         ] {
             check(&[broken, end], &["faults-heal"]);

@@ -1,13 +1,9 @@
 //! A force-deleted pod's container ends soon while its node lives.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use daruma_api::meta::ObjectExt;
-
-use super::one_pod_a_name::may_run;
-use super::seen::is_ready_node;
-use super::{Invariant, Running, Seen, Stored, Verdict};
+use super::{Changed, Invariant, Seen, Stored, Verdict};
 
 /// The engine gives such a container 2 s before SIGKILL; a kubelet that has just come back looks at once, one
 /// whose watch broke off within its back-off.
@@ -15,6 +11,8 @@ const BOUND: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 pub(super) struct ForceDeleted {
+    /// How many containers live, by the UID of their pod.
+    living: BTreeMap<String, usize>,
     /// Node and start of the time in which it could have ended, by UID.
     pending: BTreeMap<String, (String, Duration)>,
 }
@@ -26,32 +24,42 @@ impl Invariant for ForceDeleted {
 
     fn stored(&mut self, _: &Seen, event: &Stored<'_>) -> Verdict {
         if let (Some(old), None) = (event.old.and_then(|old| old.pod()), event.new)
-            && may_run(old)
-            && let Some(node) = old.spec.as_ref().and_then(|spec| spec.node_name.clone())
+            && old.may_run
+            && let Some(node) = &old.node
         {
-            self.pending.insert(old.uid().to_owned(), (node, event.at));
+            self.pending.insert(old.uid.clone(), (node.clone(), event.at));
         }
         Ok(())
     }
 
-    fn running(&mut self, seen: &Seen, at: Duration, containers: &BTreeSet<Running>) -> Verdict {
-        let living: BTreeSet<&str> = containers.iter().map(|one| one.uid.as_str()).collect();
-        let mut late = None;
+    fn running(&mut self, seen: &Seen, at: Duration, changed: &Changed) -> Verdict {
+        for one in &changed.began {
+            *self.living.entry(one.uid.clone()).or_default() += 1;
+        }
+        for one in &changed.ended {
+            if let Some(count) = self.living.get_mut(&one.uid) {
+                *count -= 1;
+                if *count == 0 {
+                    self.living.remove(&one.uid);
+                }
+            }
+        }
+        let mut verdict = Ok(());
+        let living = &self.living;
         self.pending.retain(|uid, (node, since)| {
-            if !seen.nodes.get(node).is_some_and(|node| is_ready_node(node)) {
+            if !seen.nodes.get(node).is_some_and(|node| node.is_ready) {
                 *since = at;
                 return true;
-            }
-            if !living.contains(uid.as_str()) {
-                return at.saturating_sub(*since) < BOUND;
             }
             if at.saturating_sub(*since) < BOUND {
                 return true;
             }
-            late = Some(format!("the container of force-deleted pod {uid} still lives on {node} after {BOUND:?}"));
+            if living.contains_key(uid) {
+                verdict = Err(format!("the container of force-deleted pod {uid} still lives on {node} after {BOUND:?}"));
+            }
             false
         });
-        late.map_or(Ok(()), Err)
+        verdict
     }
 }
 

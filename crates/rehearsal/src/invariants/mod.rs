@@ -8,6 +8,7 @@ mod acknowledged_writes;
 mod allocatable;
 mod convergence;
 mod force_deleted;
+mod objects;
 mod one_pod_a_name;
 mod replicas;
 mod revisions;
@@ -16,14 +17,14 @@ mod seen;
 mod testing;
 mod watches;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use daruma_store::embedded::{Change, Loaded};
 
-pub use seen::{Kind, Object, Seen};
+pub use objects::{Limits, Node, Owner, Pod, ReplicaSet, Workload};
+pub use seen::{Active, Object, Seen};
 
 /// `Err` says what is wrong.
 pub type Verdict = Result<(), String>;
@@ -43,6 +44,11 @@ pub struct Stored<'a> {
 /// An event of a watch, as a client got it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Watched {
+    /// A list is asked for: what is stored from now on may come after it.
+    Asked {
+        /// Prefix of the keys.
+        prefix: String,
+    },
     /// A list: what follows is later than this revision.
     Listed {
         /// Prefix of the keys.
@@ -76,6 +82,15 @@ pub struct Running {
     pub machine: String,
 }
 
+/// Containers whose processes have begun or ended from one look to the next. A machine that loses its power ends all of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// What lives now.
+    pub began: Vec<Running>,
+    /// What lives no more.
+    pub ended: Vec<Running>,
+}
+
 /// One rule.
 pub trait Invariant: Send {
     /// Its name, as reports and logs show it.
@@ -96,8 +111,8 @@ pub trait Invariant: Send {
         Ok(())
     }
 
-    /// All containers whose processes live on machines that run now.
-    fn running(&mut self, _seen: &Seen, _at: Duration, _containers: &BTreeSet<Running>) -> Verdict {
+    /// The living containers were looked at: processes have begun and ended since the last time.
+    fn running(&mut self, _seen: &Seen, _at: Duration, _changed: &Changed) -> Verdict {
         Ok(())
     }
 
@@ -186,9 +201,9 @@ impl Guard {
         self.lock().ask(at, |_, one| one.watched(event));
     }
 
-    /// These containers live.
-    pub fn running(&self, at: Duration, containers: &BTreeSet<Running>) {
-        self.lock().ask(at, |seen, one| one.running(seen, at, containers));
+    /// The living containers were looked at.
+    pub fn running(&self, at: Duration, changed: &Changed) {
+        self.lock().ask(at, |seen, one| one.running(seen, at, changed));
     }
 
     /// Faults are undone and the bound has passed.

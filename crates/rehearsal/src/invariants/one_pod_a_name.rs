@@ -7,14 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use daruma_api::core::v1::Pod;
-use daruma_api::meta::ObjectExt;
-
-use super::seen::has_ended;
-use super::{Invariant, Running, Seen, Stored, Verdict};
+use super::{Changed, Invariant, Running, Seen, Stored, Verdict};
 
 #[derive(Default)]
 pub(super) struct OnePodAName {
+    /// Living containers by pod, each with its machine, by namespace and name.
+    living: BTreeMap<(String, String), BTreeSet<(String, String, String)>>,
     given_up: BTreeSet<String>,
     told: BTreeSet<(String, String)>,
 }
@@ -26,32 +24,45 @@ impl Invariant for OnePodAName {
 
     fn stored(&mut self, _: &Seen, event: &Stored<'_>) -> Verdict {
         if let (Some(old), None) = (event.old.and_then(|old| old.pod()), event.new)
-            && may_run(old)
+            && old.may_run
         {
-            self.given_up.insert(old.uid().to_owned());
+            self.given_up.insert(old.uid.clone());
         }
         Ok(())
     }
 
-    fn running(&mut self, _: &Seen, _: Duration, containers: &BTreeSet<Running>) -> Verdict {
-        let mut by_name: BTreeMap<(&str, &str), BTreeMap<&str, &str>> = BTreeMap::new();
-        for one in containers.iter().filter(|one| !self.given_up.contains(&one.uid)) {
-            by_name.entry((&one.namespace, &one.pod)).or_default().insert(&one.uid, &one.machine);
-        }
-        for ((namespace, pod), uids) in by_name {
-            if uids.len() > 1 && self.told.insert((namespace.to_owned(), pod.to_owned())) {
-                return Err(format!("pod {namespace}/{pod} runs {} times: {uids:?}", uids.len()));
+    fn running(&mut self, _: &Seen, _: Duration, changed: &Changed) -> Verdict {
+        for one in &changed.ended {
+            let name = name(one);
+            if let Some(living) = self.living.get_mut(&name) {
+                living.remove(&process(one));
+                if living.is_empty() {
+                    self.living.remove(&name);
+                }
             }
         }
-        Ok(())
+        for one in &changed.began {
+            self.living.entry(name(one)).or_default().insert(process(one));
+        }
+        let mut verdict = Ok(());
+        for name in changed.began.iter().map(name) {
+            let known = self.living[&name].iter().filter(|(uid, ..)| !self.given_up.contains(uid));
+            let pods: BTreeMap<&str, &str> = known.map(|(uid, machine, _)| (&**uid, &**machine)).collect();
+            if pods.len() > 1 && self.told.insert(name.clone()) {
+                verdict = Err(format!("pod {}/{} runs {} times: {pods:?}", name.0, name.1, pods.len()));
+            }
+        }
+        verdict
     }
 }
 
-/// Whether a container of the pod may live by what its node has last said.
-pub(super) fn may_run(pod: &Pod) -> bool {
-    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-    let says_running = |state: Option<&daruma_api::core::v1::ContainerState>| state.is_some_and(|state| state.running.is_some());
-    !has_ended(pod) && statuses.into_iter().flatten().any(|status| says_running(status.state.as_ref()))
+fn name(one: &Running) -> (String, String) {
+    (one.namespace.clone(), one.pod.clone())
+}
+
+/// UID, machine, container.
+fn process(one: &Running) -> (String, String, String) {
+    (one.uid.clone(), one.machine.clone(), one.container.clone())
 }
 
 #[cfg(test)]

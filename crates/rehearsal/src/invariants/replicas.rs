@@ -1,21 +1,59 @@
-//! A Deployment never has more pods than replicas and surge, and a rollout on healthy nodes never takes
-//! away more than it may.
+//! A Deployment never asks for more pods than replicas and surge, its ReplicaSets never make more than they are asked
+//! for, and a rollout on healthy nodes never takes away more than it may.
+//!
+//! What is bounded is what the real controllers bound. The Deployment's keeps the sum of its `ReplicaSets`'
+//! `spec.replicas` at replicas and surge (kubernetes pkg/controller/deployment/util/deployment_util.go `NewRSNewReplicas`),
+//! and each `ReplicaSet`'s keeps its own pods at its `spec.replicas` (pkg/controller/replicaset/replica_set.go
+//! `manageReplicas`). Pods that are asked to end do not count. So there may be more pods than replicas and surge for
+//! as long as a `ReplicaSet` that was made smaller has not deleted what is too many, and only those.
+//!
+//! A controller acts on what it has last seen: what was asked before binds for as long as `status.observedGeneration`
+//! does not say that the newer was seen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
-use daruma_api::IntOrString;
-use daruma_api::apps::v1::{Deployment, DeploymentSpec};
-use daruma_api::core::v1::Pod;
-use daruma_api::meta::ObjectExt;
+use super::{Invariant, Limits, Pod, ReplicaSet, Seen, Stored, Verdict, Workload};
 
-use super::seen::is_ready;
-use super::{Invariant, Seen, Stored, Verdict};
+/// A pod that is lost by itself is in the statuses that a rollout counts by after this time.
+const LAG: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 pub(super) struct Replicas {
-    /// What was allowed before the last change of a Deployment, for as long as more are there than now allowed.
-    earlier: BTreeMap<String, i64>,
-    told: BTreeSet<String>,
+    /// Limits of Deployments, by UID.
+    limits: BTreeMap<String, InForce<Limits>>,
+    /// `spec.replicas` of `ReplicaSets`, by UID.
+    sizes: BTreeMap<String, InForce<i64>>,
+    /// Fewest available pods of its Deployment when a `ReplicaSet` was last made smaller, by its UID.
+    least: BTreeMap<String, i64>,
+    /// When a Deployment last lost a pod that no rollout took, by UID.
+    disturbed: BTreeMap<String, Duration>,
+    /// What was complained of already: UID and generation.
+    told: BTreeSet<(String, i64)>,
+}
+
+/// What a controller may still act on, by generation: the last that it has seen, and what is newer.
+struct InForce<T>(VecDeque<(i64, T)>);
+
+impl<T> Default for InForce<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T: PartialEq> InForce<T> {
+    fn note(&mut self, generation: i64, asked: T, observed: i64) {
+        if self.0.back().is_none_or(|(_, last)| *last != asked) {
+            self.0.push_back((generation, asked));
+        }
+        while self.0.get(1).is_some_and(|(generation, _)| *generation <= observed) {
+            self.0.pop_front();
+        }
+    }
+
+    fn each(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|(_, asked)| asked)
+    }
 }
 
 impl Invariant for Replicas {
@@ -24,144 +62,188 @@ impl Invariant for Replicas {
     }
 
     fn stored(&mut self, seen: &Seen, event: &Stored<'_>) -> Verdict {
-        if let Some(new) = event.new.and_then(|new| new.deployment()) {
-            let before = event.old.and_then(|old| old.deployment()).map_or(0, |old| Limits::of(old).most);
-            if before > Limits::of(new).most {
-                let earlier = self.earlier.entry(new.key()).or_default();
-                *earlier = before.max(*earlier);
+        if let Some(one) = event.new.or(event.old).and_then(|one| one.workload()).filter(|one| one.kind == "Deployment") {
+            if event.new.is_some() {
+                self.limits.entry(one.uid.clone()).or_default().note(one.generation, one.limits, one.observed);
+            } else {
+                self.limits.remove(&one.uid);
+                self.disturbed.remove(&one.uid);
             }
             return Ok(());
         }
-        let Some(pod) = event.new.and_then(|new| new.pod()) else { return Ok(()) };
-        let Some(deployment) = seen.deployment_of(pod).cloned() else { return Ok(()) };
-        if event.old.is_none() {
-            return self.count(seen, &deployment, pod);
+        let old_set = event.old.and_then(|old| old.replica_set());
+        match event.new.and_then(|new| new.replica_set()) {
+            Some(new) => return self.resized(seen, old_set, new),
+            None if old_set.is_some() => {
+                let uid = old_set.map(|old| &*old.uid).unwrap_or_default();
+                self.sizes.remove(uid);
+                self.least.remove(uid);
+                return Ok(());
+            }
+            None => {}
         }
-        let was = event.old.and_then(|old| old.pod()).is_some_and(|old| !old.is_being_deleted() && is_ready(old));
-        if was && pod.is_being_deleted() { took_away(seen, &deployment, pod) } else { Ok(()) }
+        match (event.old.and_then(|old| old.pod()), event.new.and_then(|new| new.pod())) {
+            (None, Some(new)) if new.is_active() => self.made(seen, new),
+            (Some(old), new) if old.is_active() && old.is_ready => match new {
+                Some(new) if new.is_active() && new.is_ready => Ok(()),
+                Some(new) if new.is_going => self.taken(seen, new, event.at),
+                _ => {
+                    self.lost(seen, old, event.at);
+                    Ok(())
+                }
+            },
+            _ => Ok(()),
+        }
     }
 }
 
 impl Replicas {
-    /// A pod came.
-    fn count(&mut self, seen: &Seen, deployment: &Deployment, pod: &Pod) -> Verdict {
-        let key = deployment.key();
-        // A rollout counts what its ReplicaSets are asked for: what another one has been told to take away is on its way out
-        // (kubernetes pkg/controller/deployment/util/deployment_util.go, NewRSNewReplicas).
-        let own = seen.replica_set_of(pod).map(|set| set.uid());
-        let mut by_set: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
-        for set in seen.active_pods(deployment).filter_map(|other| seen.replica_set_of(other)) {
-            let asked = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-            let most = if own == Some(set.uid()) { i64::MAX } else { i64::from(asked) };
-            by_set.entry(set.uid()).or_insert((0, most)).0 += 1;
+    fn limits(&self, deployment: &Workload) -> Limits {
+        let known = self.limits.get(&deployment.uid).into_iter().flat_map(InForce::each);
+        known.fold(deployment.limits, |all, one| Limits { most: all.most.max(one.most), least: all.least.min(one.least) })
+    }
+
+    /// A `ReplicaSet` was asked for another number.
+    fn resized(&mut self, seen: &Seen, old: Option<&ReplicaSet>, new: &ReplicaSet) -> Verdict {
+        self.sizes.entry(new.uid.clone()).or_default().note(new.generation, new.replicas, new.observed);
+        let before = old.map_or(0, |old| old.replicas);
+        let Some(deployment) = seen.deployment_of(new).filter(|_| new.replicas != before) else { return Ok(()) };
+        let limits = self.limits(deployment);
+        if new.replicas < before {
+            self.least.insert(new.uid.clone(), limits.least);
+            return Ok(());
         }
-        let count: i64 = by_set.values().map(|(pods, most)| *pods.min(most)).sum();
-        let now = Limits::of(deployment).most;
-        let most = now.max(self.earlier.get(&key).copied().unwrap_or_default());
-        if count <= now {
-            self.earlier.remove(&key);
-            self.told.remove(&key);
-        }
-        if count > most && self.told.insert(key.clone()) {
-            return Err(format!("Deployment {key} has {count} pods of at most {most} after {} came", pod.name()));
+        let asked: i64 = seen.sets_of(&deployment.uid).map(|set| set.replicas).sum();
+        if asked > limits.most && self.told.insert((deployment.uid.clone(), deployment.generation)) {
+            let (key, most) = (&deployment.key, limits.most);
+            return Err(format!(
+                "Deployment {key} asks for {asked} pods of at most {most} since {} was set to {}",
+                new.name, new.replicas
+            ));
         }
         Ok(())
     }
-}
 
-/// A Ready pod was asked to go: where its ReplicaSet did that, enough others must be there.
-fn took_away(seen: &Seen, deployment: &Deployment, pod: &Pod) -> Verdict {
-    let Some(set) = seen.replica_set_of(pod) else { return Ok(()) };
-    let of_set = |other: &Pod| seen.replica_set_of(other).is_some_and(|other| other.uid() == set.uid());
-    let left = seen.active_pods(deployment).filter(|other| of_set(other)).count() as i64;
-    let asked = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    // Fewer left than it asks for: somebody else took it. And on nodes that are not healthy nothing is promised.
-    if left < i64::from(asked) || !seen.all_ready() {
-        return Ok(());
-    }
-    let available = seen.active_pods(deployment).filter(|pod| is_ready(pod)).count() as i64;
-    let least = Limits::of(deployment).least;
-    if available < least {
-        return Err(format!(
-            "Deployment {} keeps {available} available pods, fewer than {least}, after its rollout took {}",
-            deployment.key(),
-            pod.name()
-        ));
-    }
-    Ok(())
-}
-
-struct Limits {
-    most: i64,
-    least: i64,
-}
-
-impl Limits {
-    /// kubernetes pkg/controller/deployment/util/deployment_util.go `ResolveFenceposts`: surge is rounded up,
-    /// unavailability down.
-    fn of(deployment: &Deployment) -> Self {
-        let empty = DeploymentSpec::default();
-        let spec = deployment.spec.as_ref().unwrap_or(&empty);
-        let replicas = i64::from(spec.replicas.unwrap_or(1));
-        let strategy = spec.strategy.as_ref();
-        if strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate") {
-            return Self { most: replicas, least: 0 };
+    /// A pod came.
+    fn made(&mut self, seen: &Seen, pod: &Pod) -> Verdict {
+        let Some(set) = seen.replica_set_of(pod) else { return Ok(()) };
+        let pods = seen.active_of(&set.uid).pods;
+        let known = self.sizes.get(&set.uid).into_iter().flat_map(InForce::each);
+        let most = known.fold(set.replicas, |most, one| most.max(*one));
+        if pods > most && self.told.insert((set.uid.clone(), set.generation)) {
+            return Err(format!(
+                "ReplicaSet {}/{} has {pods} pods of at most {most} since {} came",
+                set.namespace, set.name, pod.name
+            ));
         }
-        let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
-        let part = |value: Option<&IntOrString>, up: bool| match value {
-            Some(IntOrString::Int(number)) => i64::from(*number),
-            Some(IntOrString::String(text)) => percent(text, replicas, up),
-            None => percent("25%", replicas, up),
-        };
-        let surge = part(rolling.and_then(|rolling| rolling.max_surge.as_ref()), true);
-        let mut unavailable = part(rolling.and_then(|rolling| rolling.max_unavailable.as_ref()), false);
-        if surge == 0 && unavailable == 0 {
-            unavailable = 1;
-        }
-        Self { most: replicas + surge, least: (replicas - unavailable).max(0) }
+        Ok(())
     }
-}
 
-fn percent(text: &str, of: i64, up: bool) -> i64 {
-    let share: i64 = text.trim_end_matches('%').parse().unwrap_or_default();
-    if up { (of * share + 99) / 100 } else { of * share / 100 }
+    /// A Ready pod was asked to go: where its `ReplicaSet` did that, enough others must be there.
+    fn taken(&mut self, seen: &Seen, pod: &Pod, at: Duration) -> Verdict {
+        let Some(set) = seen.replica_set_of(pod) else { return Ok(()) };
+        let Some(deployment) = seen.deployment_of(set) else { return Ok(()) };
+        if seen.active_of(&set.uid).pods < set.replicas {
+            self.lost(seen, pod, at);
+            return Ok(());
+        }
+        let is_calm = self.disturbed.get(&deployment.uid).is_none_or(|since| at.saturating_sub(*since) > LAG);
+        let Some(least) = self.least.get(&set.uid).filter(|_| is_calm && seen.all_healthy()) else { return Ok(()) };
+        let available: i64 = seen.sets_of(&deployment.uid).map(|set| seen.active_of(&set.uid).ready).sum();
+        if available < *least {
+            return Err(format!(
+                "Deployment {} keeps {available} available pods, fewer than {least}, after its rollout took {}",
+                deployment.key, pod.name
+            ));
+        }
+        Ok(())
+    }
+
+    /// A Ready pod went, or stopped being Ready, and no rollout had asked for that.
+    fn lost(&mut self, seen: &Seen, pod: &Pod, at: Duration) {
+        if let Some(deployment) = seen.replica_set_of(pod).and_then(|set| seen.deployment_of(set)) {
+            self.disturbed.insert(deployment.uid.clone(), at);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::check;
+    use super::super::testing::{Step, check};
 
-    const DEPLOYMENT: &str = r#"{"metadata":{"namespace":"d","name":"web","uid":"D"},"spec":{"replicas":2,"selector":{},
-        "template":{}}}"#;
-    const SMALLER: &str = r#"{"metadata":{"namespace":"d","name":"web","uid":"D"},"spec":{"replicas":1,"selector":{},
-        "template":{}}}"#;
-    const SET: &str = r#"{"metadata":{"namespace":"d","name":"web-1","uid":"S","ownerReferences":[{"apiVersion":"apps/v1",
-        "kind":"Deployment","name":"web","uid":"D","controller":true}]},"spec":{"replicas":0,"selector":{}}}"#;
-    const POD: &str = r#"{"metadata":{"namespace":"d","name":"p","ownerReferences":[{"apiVersion":"apps/v1",
-        "kind":"ReplicaSet","name":"web-1","uid":"S","controller":true}]},"spec":{"containers":[]},
-        "status":{"conditions":[{"type":"Ready","status":"True"}]}}"#;
+    const OWNER: &str = r#""ownerReferences":[{"kind":"Deployment","name":"web","uid":"D","controller":true}]"#;
+    const POD: &str = r#"{"metadata":{"namespace":"d","name":"p","ownerReferences":[{"kind":"ReplicaSet","name":"web-1",
+        "uid":"S1","controller":true}]},"status":{"conditions":[{"type":"Ready","status":"True"}]}}"#;
     const GOING: &str = r#"{"metadata":{"namespace":"d","name":"p","deletionTimestamp":"2026-01-01T00:00:00Z",
-        "ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"web-1","uid":"S","controller":true}]},
-        "spec":{"containers":[]},"status":{"conditions":[{"type":"Ready","status":"True"}]}}"#;
+        "ownerReferences":[{"kind":"ReplicaSet","name":"web-1","uid":"S1","controller":true}]},
+        "status":{"conditions":[{"type":"Ready","status":"True"}]}}"#;
+    const WAITING: &str = r#"{"metadata":{"namespace":"d","name":"p","ownerReferences":[{"kind":"ReplicaSet","name":"web-1",
+        "uid":"S1","controller":true}]}}"#;
+
+    fn deployment(replicas: u8, generation: u8, observed: u8) -> &'static str {
+        format!(
+            r#"{{"metadata":{{"namespace":"d","name":"web","uid":"D","generation":{generation}}},"spec":{{"replicas":{replicas}}},
+            "status":{{"observedGeneration":{observed}}}}}"#
+        )
+        .leak()
+    }
+
+    fn set(number: u8, replicas: u8, generation: u8, observed: u8) -> &'static str {
+        format!(
+            r#"{{"metadata":{{"namespace":"d","name":"web-{number}","uid":"S{number}","generation":{generation},{OWNER}}},
+            "spec":{{"replicas":{replicas}}},"status":{{"observedGeneration":{observed}}}}}"#
+        )
+        .leak()
+    }
+
+    /// Numbers the steps. `D` is the Deployment, `1` and `2` its `ReplicaSets`; all else is a pod.
+    fn history(steps: &[(&'static str, &'static str)]) -> Vec<Step> {
+        let numbered = steps.iter().zip(1..);
+        let key = |name: &str| match name {
+            "D" => "apps/deployments/d/web".to_owned(),
+            "1" | "2" => format!("apps/replicasets/d/web-{name}"),
+            pod => format!("core/pods/d/{pod}"),
+        };
+        numbered.map(|((name, value), revision)| ("put", &*key(name).leak(), revision, *value)).collect()
+    }
+
+    #[track_caller]
+    fn fires(steps: &[(&'static str, &'static str)], does: bool) {
+        check(&history(steps), if does { &["replicas-within-bounds"] } else { &[] });
+    }
 
     #[test]
-    fn fires() {
-        let made = vec![
-            ("put", "apps/deployments/d/web", 1, DEPLOYMENT),
-            ("put", "apps/replicasets/d/web-1", 2, SET),
-            ("put", "core/pods/d/a", 3, POD),
-            ("put", "core/pods/d/b", 4, POD),
-            ("put", "core/pods/d/c", 5, POD),
-        ];
-        let with = |more: Vec<(&'static str, &'static str, u64, &'static str)>| [made.clone(), more].concat();
-        check(&made, &[]);
-        // A ReplicaSet controller that makes one too many.
-        check(&with(vec![("put", "core/pods/d/x", 6, POD)]), &["replicas-within-bounds"]);
-        // Scaled down: what is there already may stay a while.
-        check(&with(vec![("put", "apps/deployments/d/web", 6, SMALLER)]), &[]);
-        // A rollout that takes the old pods at once: of two, none may be missing.
-        check(&with(vec![("put", "core/pods/d/a", 6, GOING)]), &[]);
-        let both = vec![("put", "core/pods/d/a", 6, GOING), ("put", "core/pods/d/b", 7, GOING)];
-        check(&with(both), &["replicas-within-bounds"]);
+    fn a_deployment_asks_for_too_many() {
+        // Four and a surge of one.
+        let made = [("D", deployment(4, 1, 1)), ("1", set(1, 4, 1, 1))];
+        fires(&[&made[..], &[("2", set(2, 1, 1, 1))]].concat(), false);
+        fires(&[&made[..], &[("2", set(2, 2, 1, 1))]].concat(), true);
+        // Made smaller: what is asked for already may stay, but not grow.
+        let smaller = [&made[..], &[("D", deployment(2, 2, 1))]].concat();
+        fires(&[&smaller[..], &[("2", set(2, 1, 1, 1))]].concat(), false);
+        fires(&[&smaller[..], &[("D", deployment(2, 2, 2)), ("2", set(2, 1, 1, 1))]].concat(), true);
+    }
+
+    #[test]
+    fn a_replica_set_makes_too_many() {
+        let made = [("D", deployment(2, 1, 1)), ("1", set(1, 2, 1, 1)), ("a", POD), ("b", POD)];
+        fires(&made, false);
+        fires(&[&made[..], &[("c", POD)]].concat(), true);
+        fires(&[&made[..], &[("b", GOING), ("c", POD)]].concat(), false);
+        // Its controller has not seen yet that only one is wanted, or has.
+        let shrunk = |observed| [("D", deployment(1, 2, 2)), ("1", set(1, 1, 2, observed)), ("b", GOING), ("c", POD)];
+        fires(&[&made[..], &shrunk(1)].concat(), false);
+        fires(&[&made[..], &shrunk(2)].concat(), true);
+    }
+
+    #[test]
+    fn a_rollout_takes_too_many() {
+        // Of two, none may be missing.
+        let made = [("D", deployment(2, 1, 1)), ("1", set(1, 2, 1, 1)), ("a", POD), ("b", POD), ("1", set(1, 0, 2, 1))];
+        fires(&[&made[..], &[("a", GOING)]].concat(), true);
+        // Somebody else took one, or it stopped being Ready by itself: the rollout could not know.
+        let other = [("D", deployment(2, 1, 1)), ("1", set(1, 2, 1, 1)), ("a", POD), ("b", POD), ("a", GOING)];
+        fires(&[&other[..], &[("1", set(1, 0, 2, 1)), ("b", GOING)]].concat(), false);
+        fires(&[&made[..], &[("a", WAITING), ("b", GOING)]].concat(), false);
     }
 }

@@ -28,7 +28,7 @@ impl Invariant for Revisions {
     }
 
     fn watched(&mut self, event: &Watched) -> Verdict {
-        let (Watched::Listed { revision, .. } | Watched::Event { revision, .. }) = event;
+        let (Watched::Listed { revision, .. } | Watched::Event { revision, .. }) = event else { return Ok(()) };
         if *revision > self.last {
             return Err(format!("a client saw revision {revision}; the store is at {}", self.last));
         }
@@ -44,5 +44,7 @@ mod tests {
     fn fires() {
         check(&[("put", "core/nodes/a", 1, "{}"), ("put", "core/nodes/a", 2, "{}")], &[]);
         check(&[("put", "core/nodes/a", 2, "{}"), ("put", "core/nodes/b", 2, "{}")], &["resource-versions-grow"]);
+        // A client is told of a revision that the store has not reached.
+        check(&[("put", "core/nodes/a", 1, "{}"), ("list", "core/nodes/", 2, "")], &["resource-versions-grow"]);
     }
 }

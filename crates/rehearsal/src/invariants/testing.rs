@@ -6,16 +6,17 @@ use std::time::Duration;
 use daruma_apiserver::storage::keys;
 use daruma_store::embedded::{Change, Loaded, Record};
 
-use super::{Guard, Running, Watched};
+use super::{Changed, Guard, Running, Watched};
 
 /// One step: verb, subject, revision (or second), value.
 pub type Step = (&'static str, &'static str, u64, &'static str);
 
-/// Which rules a history breaks. Verbs: `put` and `delete` a key; `load` `KEY@REVISION …`; `list` a prefix; `watch` a
-/// key; `run` `NAMESPACE/POD/UID@MACHINE …` at a second; `settled`.
+/// Which rules a history breaks. Verbs: `put` and `delete` a key; `load` `KEY@REVISION …`; `ask` and `list` a prefix; `watch`
+/// a key; `run` `NAMESPACE/POD/UID@MACHINE …` at a second; `settled`.
 pub fn check(history: &[Step], broken: &[&str]) {
     let guard = Guard::default();
     let mut known = BTreeMap::new();
+    let mut living = BTreeSet::new();
     for (verb, subject, number, value) in history {
         let key = format!("{}{subject}", keys::ROOT);
         let record = |revision| Record { value: (*value).into(), create_revision: 1, mod_revision: revision, lease: None };
@@ -32,6 +33,7 @@ pub fn check(history: &[Step], broken: &[&str]) {
                 });
                 guard.loaded(Duration::ZERO, &Loaded { revision: *number, records: records.collect() });
             }
+            "ask" => guard.watched(Duration::ZERO, &Watched::Asked { prefix: key }),
             "list" => guard.watched(Duration::ZERO, &Watched::Listed { prefix: key, revision: *number }),
             "watch" => {
                 let (prefix, key) = keys::split(&key).expect("a whole key");
@@ -39,8 +41,11 @@ pub fn check(history: &[Step], broken: &[&str]) {
                 guard.watched(Duration::ZERO, &event);
             }
             "run" => {
-                let living: BTreeSet<Running> = subject.split_whitespace().map(running).collect();
-                guard.running(Duration::from_secs(*number), &living);
+                let now: BTreeSet<Running> = subject.split_whitespace().map(running).collect();
+                let began = now.difference(&living).cloned().collect();
+                let ended = living.difference(&now).cloned().collect();
+                guard.running(Duration::from_secs(*number), &Changed { began, ended });
+                living = now;
             }
             "settled" => guard.settled(Duration::ZERO),
             other => panic!("no verb {other}"),

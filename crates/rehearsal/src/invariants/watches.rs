@@ -6,7 +6,8 @@ use daruma_apiserver::storage::keys;
 
 use super::{Invariant, Seen, Stored, Verdict, Watched};
 
-/// Changes per watched prefix that no watcher has been told of yet.
+/// Changes per watched prefix that no watcher has been told of yet, since its first list was asked for: what is written while
+/// the list is on its way is no part of it.
 #[derive(Default)]
 pub(super) struct Watches {
     due: BTreeMap<String, VecDeque<(u64, String)>>,
@@ -27,6 +28,10 @@ impl Invariant for Watches {
 
     fn watched(&mut self, event: &Watched) -> Verdict {
         match event {
+            Watched::Asked { prefix } => {
+                self.due.entry(prefix.clone()).or_default();
+                Ok(())
+            }
             Watched::Listed { prefix, revision } => {
                 self.due.entry(prefix.clone()).or_default().retain(|(due, _)| due > revision);
                 Ok(())
@@ -65,6 +70,7 @@ mod tests {
     fn fires() {
         let start = [
             ("put", "core/nodes/a", 1, "{}"),
+            ("ask", "core/nodes/", 0, ""),
             ("list", "core/nodes/", 1, ""),
             ("put", "core/nodes/b", 2, "{}"),
             ("put", "core/nodes/a", 3, "{}"),
@@ -75,5 +81,16 @@ mod tests {
         check(&with(&[b, a, a]), &["watches-are-complete"]);
         check(&with(&[a]), &["watches-are-complete"]);
         check(&with(&[b, ("list", "core/nodes/", 3, "")]), &[]);
+        check(&with(&[("settled", "", 0, "")]), &["watches-are-complete"]);
+        // Written while the list was on its way to the client.
+        let late = [
+            ("put", "core/nodes/a", 1, "{}"),
+            ("ask", "core/nodes/", 0, ""),
+            ("put", "core/nodes/b", 2, "{}"),
+            ("list", "core/nodes/", 1, ""),
+            b,
+        ];
+        check(&late, &[]);
+        check(&[&late[..], &[b]].concat(), &["watches-are-complete"]);
     }
 }

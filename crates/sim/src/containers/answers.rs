@@ -69,7 +69,10 @@ impl Port {
             // A client that goes away is its own business.
             let _ = match port.behaviour.ports.get(&port.number) {
                 Some(Answers::Http(answers)) => http::serve(&world, stream, |path| port.answer(&world, answers, path)).await,
-                Some(Answers::Tcp(echo)) => send_back(&world, stream, *echo).await,
+                Some(Answers::Tcp(echo)) => {
+                    let delay = port.engine.upgrade().map_or(echo.delay, |engine| engine.answer_time(echo.delay));
+                    send_back(&world, stream, Echo { delay }).await
+                }
                 Some(Answers::Dns(_)) | None => Ok(()),
             };
         });
@@ -98,7 +101,8 @@ impl Port {
             log.line(Output::Stdout, &line.replace("${TIME}", &world.now().to_string()));
         }
         let answer = answers.answer(path, ready);
-        HttpAnswer { body: identity.fill(&answer.body), ..answer }
+        let delay = engine.answer_time(answer.delay);
+        HttpAnswer { body: identity.fill(&answer.body), delay, ..answer }
     }
 }
 
@@ -142,7 +146,8 @@ impl Inner {
         self.spawn_in(id, "container-start", move |world| {
             Box::pin(async move {
                 let Some(engine) = engine.upgrade() else { return };
-                engine.reach_age(&world, &container, behaviour.start_delay).await;
+                let delay = engine.slowed(behaviour.start_delay);
+                engine.reach_age(&world, &container, delay).await;
                 engine.open_now(&container, &behaviour);
             })
         });

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use daruma_world::containers::{ContainerError, ContainerState, ExecConfig, ExecOutput, ExecSession, Result};
 use daruma_world::net::Stream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Inner;
+use super::strain::RUNC;
 
 /// Output of a command that its caller gets at most of each stream.
 const OUTPUT_BYTES: usize = 16 * 1024;
+/// Exit code of a command whose container ended before it.
+const KILLED: i32 = 137;
 /// How runc leads up to the reason.
 const EXEC_PREFIX: &str = "OCI runtime exec failed: exec failed: unable to start container process: ";
 
@@ -28,6 +31,9 @@ impl Inner {
         if command.is_empty() {
             return Err(ContainerError::Start(format!("{EXEC_PREFIX}no command specified")));
         }
+        self.state().running_record(id)?;
+        let forked = self.fork("error starting setns process", RUNC);
+        forked.map_err(|why| ContainerError::Start(format!("{EXEC_PREFIX}{why}")))?;
         let identity = self.identity(id).unwrap_or_default();
         let now = self.age_clock();
         let state = self.state();
@@ -50,7 +56,8 @@ impl Inner {
                 (ExecOutput { stdout, stderr: Vec::new(), exit_code: i32::from(fails) }, Duration::ZERO)
             }
         };
-        Ok(Course { output, takes, is_held })
+        drop(state);
+        Ok(Course { output, takes: self.exec_time(takes), is_held })
     }
 
     /// Takes a command's time; `false` where the container has ended before.
@@ -83,7 +90,7 @@ impl Inner {
         match self.world().timeout(limit, Box::pin(self.run(id, &course))).await {
             Err(_elapsed) => Ok(None),
             Ok(true) => Ok(Some(course.output)),
-            Ok(false) => Ok(Some(ExecOutput { exit_code: 137, ..ExecOutput::default() })),
+            Ok(false) => Ok(Some(ExecOutput { exit_code: KILLED, ..ExecOutput::default() })),
         }
     }
 
@@ -97,11 +104,14 @@ impl Inner {
         };
         let ((stdout_sender, stdout), (stderr_sender, stderr)) = (mpsc::channel(1), mpsc::channel(1));
         let (engine, id) = (self.clone(), id.to_owned());
-        let exit_code = Box::pin(async move {
+        let (ending, ended) = oneshot::channel();
+        // By itself: whoever serves it reads the output to its end before it asks for the exit code.
+        self.world().spawn("container-exec", async move {
             // What is typed is taken and not looked at.
             let _unread = unread;
             if !engine.run(&id, &course).await {
-                return Ok(137);
+                let _ = ending.send(KILLED);
+                return;
             }
             for (sender, text) in [(stdout_sender, course.output.stdout), (stderr_sender, course.output.stderr)] {
                 if !text.is_empty() {
@@ -109,8 +119,10 @@ impl Inner {
                     let _ = sender.try_send(text);
                 }
             }
-            Ok(course.output.exit_code)
+            let _ = ending.send(course.output.exit_code);
         });
+        // Without the machine's power nobody is left to be told.
+        let exit_code = Box::pin(async move { Ok(ended.await.unwrap_or(KILLED)) });
         Ok(ExecSession { stdin, stdout, stderr, resize: mpsc::channel(1).0, exit_code })
     }
 

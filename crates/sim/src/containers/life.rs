@@ -14,6 +14,7 @@ use super::mounted::MountedDisk;
 use super::names::spellings;
 use super::programs::{Process, ProgramBody};
 use super::records::{ContainerRecord, Life, reason_of};
+use super::strain::RUNC;
 use super::{Inner, images};
 use crate::behaviour::Behaviour;
 use crate::scope::Scope;
@@ -86,7 +87,8 @@ impl Inner {
             let record = state.container(id)?;
             (record.behaviour.clone(), record.container.log_path.clone())
         };
-        if let Some(why) = &behaviour.start_fails {
+        let failure = behaviour.start_fails.clone().or_else(|| self.fork("unable to start init", RUNC).err());
+        if let Some(why) = failure {
             return Err(self.start_failed(id, &format!("{START_PREFIX}{why}")).await);
         }
         self.open_log(id, &behaviour, &log_path).await?;
@@ -167,8 +169,14 @@ impl Inner {
                 .as_ref()
                 .and_then(|_| spellings(&record.image_name).into_iter().find_map(|name| self.config().programs.of(name)));
             record.container.state = ContainerState::Running { started_at: ground.world.now() };
-            record.life = Some(Life { started: ground.world.monotonic(), is_program: program.is_some(), ..Life::default() });
+            record.life = Some(Life {
+                started: ground.world.monotonic(),
+                is_program: program.is_some(),
+                slowness_percent: state.strain.slowness_percent,
+                ..Life::default()
+            });
             let (behaviour, sandbox_id) = (record.behaviour.clone(), record.container.sandbox_id.clone());
+            state.turns += 1;
             state.tell(&sandbox_id, Some(id));
             (behaviour, program)
         };
@@ -327,6 +335,7 @@ impl Inner {
             let Some(record) = state.containers.get_mut(id) else { return };
             let (layer, cpu_ns) = (record.layer(now), record.cpu_ns(now));
             let Some(life) = record.life.take() else { return };
+            state.turns += 1;
             record.layer_bytes = layer;
             let started_at = match record.container.state {
                 ContainerState::Running { started_at } => Some(started_at),

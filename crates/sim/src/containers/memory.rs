@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Inner, SimRuntime};
+use super::Inner;
 use crate::behaviour::Behaviour;
 
 /// How often a container whose use grows is looked at.
@@ -11,15 +11,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Reason of a container that the kernel has killed for want of memory.
 const OOM_KILLED: &str = "OOMKilled";
 const KILLED: i32 = 137;
-
-impl SimRuntime {
-    /// Says how much memory of the machine others than containers use. Where that is too much, the kernel
-    /// kills containers, as its out-of-memory killer chooses them.
-    pub fn set_outside_memory(&self, bytes: u64) {
-        self.inner.state().outside_memory = bytes;
-        self.inner.relieve_machine();
-    }
-}
 
 impl Inner {
     /// Kills a container that is above its own limit; whether it was.
@@ -36,7 +27,7 @@ impl Inner {
     }
 
     /// Has the kernel kill containers until the rest fits into the machine's memory.
-    fn relieve_machine(self: &Arc<Self>) {
+    pub(super) fn relieve_machine(self: &Arc<Self>) {
         while let Some(victim) = self.victim() {
             self.finish(&victim, KILLED, OOM_KILLED);
         }
@@ -48,7 +39,7 @@ impl Inner {
         let total = self.config().memory_bytes?;
         let now = self.age_clock();
         let state = self.state();
-        let used = state.outside_memory + state.containers.values().map(|record| record.memory(now)).sum::<u64>();
+        let used = state.strain.memory_bytes + state.containers.values().map(|record| record.memory(now)).sum::<u64>();
         if used <= total {
             return None;
         }

@@ -25,6 +25,7 @@ mod programs;
 mod records;
 mod sandboxes;
 mod statistics;
+mod strain;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -51,6 +52,7 @@ pub use names::full_name;
 pub use programs::{Process, ProgramBody, Programs};
 use records::State;
 pub use statistics::MachineUse;
+pub use strain::Strain;
 
 type Answer<T> = BoxFuture<'static, Result<T>>;
 
@@ -196,7 +198,8 @@ impl Inner {
         }
         let world = self.world();
         let spread = u64::try_from(most.saturating_sub(least).as_nanos()).unwrap_or(u64::MAX);
-        world.sleep(least + Duration::from_nanos(world.random.below(spread.max(1)))).await;
+        let time = least + Duration::from_nanos(world.random.below(spread.max(1)));
+        world.sleep(self.slowed(time)).await;
     }
 
     fn behaviour(&self, full_name: &str) -> Arc<Behaviour> {
@@ -319,15 +322,19 @@ impl SimRuntime {
 
     /// Containers whose processes live.
     pub fn living(&self) -> BTreeSet<String> {
+        if self.turns().is_some() { self.inner.state().running() } else { BTreeSet::new() }
+    }
+
+    /// A number that changes whenever a container's process begins or ends; `None` without power, when none lives.
+    pub fn turns(&self) -> Option<u64> {
         let has_power = self.inner.ground().is_some_and(|ground| ground.scope.is_none_or(|scope| !scope.is_dead()));
-        if has_power { self.inner.state().running() } else { BTreeSet::new() }
+        has_power.then(|| self.inner.state().turns)
     }
 
     /// Shows every container whose process lives, by the configurations of its sandbox and its own, whether the engine's
     /// service runs or not.
     pub fn each_living(&self, mut show: impl FnMut(&SandboxConfig, &ContainerConfig)) {
-        let has_power = self.inner.ground().is_some_and(|ground| ground.scope.is_none_or(|scope| !scope.is_dead()));
-        if !has_power {
+        if self.turns().is_none() {
             return;
         }
         let state = self.inner.state();

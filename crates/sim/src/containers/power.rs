@@ -12,7 +12,7 @@ use daruma_world::disk::WriteOptions;
 use daruma_world::machines::Signal;
 
 use super::records::Service;
-use super::{Ground, Inner, SimRuntime, lock};
+use super::{Ground, Inner, SimRuntime, Strain, lock};
 use crate::disk::Burden;
 use crate::scope::Scope;
 
@@ -39,6 +39,7 @@ impl SimRuntime {
             let mut guard = self.inner.state();
             let state = &mut *guard;
             state.events = None;
+            state.turns += 1;
             let lives = state.containers.values_mut().map(|record| record.life.take());
             let scopes = state.sandboxes.values_mut().map(|record| record.scope.take());
             (lives.collect::<Vec<_>>(), scopes.collect::<Vec<_>>())
@@ -60,7 +61,7 @@ impl SimRuntime {
             let mut state = self.inner.state();
             state.has_directories = false;
             state.ended_cpu_ns = 0;
-            state.outside_memory = 0;
+            state.strain = Strain::default();
             state.addresses.restart();
         }
         let sandboxes = read_all(&world, SANDBOXES).await;

@@ -14,6 +14,7 @@ use super::answers::OpenPort;
 use super::images::Images;
 use super::log::LogSink;
 use super::programs::Used;
+use super::strain::{Strain, slow};
 use crate::behaviour::{Behaviour, Behaviours};
 use crate::scope::Scope;
 
@@ -50,6 +51,8 @@ pub(super) struct Life {
     pub(super) started: Duration,
     pub(super) paused_since: Option<Duration>,
     pub(super) paused_for: Duration,
+    /// How long its start-up takes, in percent of the usual.
+    pub(super) slowness_percent: u32,
     /// SIGTERM arrived during a pause.
     pub(super) must_terminate: bool,
     pub(super) log: Option<LogSink>,
@@ -86,7 +89,8 @@ impl ContainerRecord {
     }
 
     pub(super) fn is_ready(&self, now: Duration) -> bool {
-        !self.unready && self.age(now) >= self.behaviour.ready_after
+        let slowness = self.life.as_ref().map_or(0, |life| life.slowness_percent);
+        !self.unready && self.age(now) >= slow(self.behaviour.ready_after, slowness)
     }
 
     /// Memory in use in bytes.
@@ -146,10 +150,12 @@ pub(super) struct State {
     pub(super) service: Service,
     pub(super) status: RuntimeStatus,
     pub(super) exec_fails: BTreeSet<String>,
-    /// Memory that others than containers use, in bytes.
-    pub(super) outside_memory: u64,
+    /// What others than containers use of the machine.
+    pub(super) strain: Strain,
     /// CPU time of containers that have ended since power-on, in nanoseconds.
     pub(super) ended_cpu_ns: u64,
+    /// How often a container's process has begun or ended.
+    pub(super) turns: u64,
     /// Directories of records were made since power-on.
     pub(super) has_directories: bool,
 }
@@ -221,6 +227,7 @@ impl State {
 
     /// The power was gone.
     pub(super) fn lose_all(&mut self, now: jiff::Timestamp) {
+        self.turns += 1;
         for record in self.sandboxes.values_mut() {
             record.sandbox.ready = false;
             record.sandbox.addresses.clear();

@@ -45,6 +45,7 @@ impl Inner {
         let world = self.world();
         let (id, created_at) = (self.new_id(), world.now());
         self.take(self.config().timing.sandbox).await;
+        self.fork_sandbox()?;
         self.record_sandbox(&id).await?;
         if self.scope().is_some() {
             let made = world.disk.create_dir_all(&config.log_directory, 0o755).await;

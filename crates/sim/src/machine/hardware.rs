@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 
 use super::Hull;
 use super::hull::uuid;
+use crate::containers::Strain;
 use crate::scope::{Scope, ScopeInner};
 
 /// Memory of the operating system itself, in bytes.
@@ -34,9 +35,28 @@ pub(super) struct VirtualHardware {
 
 #[derive(Default)]
 struct Pressures {
-    active: BTreeMap<PressureId, (u64, Pressure)>,
+    active: BTreeMap<PressureId, Active>,
     /// CPU time of processes that have ended, in nanoseconds.
     past_cpu_ns: u64,
+}
+
+/// A pressure under way.
+#[derive(Clone, Copy)]
+struct Active {
+    since_ns: u64,
+    pressure: Pressure,
+    /// Processes that it has started.
+    tasks: u64,
+}
+
+impl Active {
+    fn memory_bytes(&self) -> u64 {
+        if let Pressure::Memory { bytes } = self.pressure { bytes } else { 0 }
+    }
+
+    fn spinning(&self) -> u64 {
+        if let Pressure::Cpu { processes } = self.pressure { u64::from(processes) } else { 0 }
+    }
 }
 
 impl VirtualHardware {
@@ -62,21 +82,47 @@ impl VirtualHardware {
     }
 
     pub(super) fn press(&self, id: PressureId, pressure: Pressure) {
-        let now = self.scope.core.now_ns();
-        self.pressures().active.insert(id, (now, pressure));
+        let since_ns = self.scope.core.now_ns();
+        let containers = self.hull.upgrade().map_or(0, |hull| hull.engine().usage().tasks);
+        {
+            let mut pressures = self.pressures();
+            let others: u64 = SYSTEM_TASKS + containers + pressures.active.values().map(|active| active.tasks).sum::<u64>();
+            let tasks = match pressure {
+                Pressure::Cpu { processes } => u64::from(processes),
+                Pressure::Pids { leave } => TASKS_MAX.saturating_sub(others + leave),
+                _ => 0,
+            };
+            pressures.active.insert(id, Active { since_ns, pressure, tasks });
+        }
         self.tell_engine();
     }
 
     /// What others use is not there for containers.
     fn tell_engine(&self) {
-        let bytes = |(_, pressure): &(u64, Pressure)| if let Pressure::Memory { bytes } = pressure { *bytes } else { 0 };
-        let held: u64 = {
+        let (memory, tasks, spinning) = {
             let pressures = self.pressures();
-            pressures.active.values().map(bytes).sum()
+            let sum = |of: fn(&Active) -> u64| pressures.active.values().map(of).sum::<u64>();
+            (sum(Active::memory_bytes), sum(|active| active.tasks), sum(Active::spinning))
         };
+        // One process beside those that spin gets its share of the CPUs, one of them at most.
+        let percent = (spinning + 1) * 100_000 / self.facts.cpu_millis.max(1);
         if let Some(hull) = self.hull.upgrade() {
-            hull.engine().set_outside_memory(held + self.system_memory());
+            hull.engine().set_strain(Strain {
+                memory_bytes: memory + self.system_memory(),
+                tasks_free: TASKS_MAX.saturating_sub(SYSTEM_TASKS + tasks),
+                slowness_percent: if spinning == 0 { 100 } else { u32::try_from(percent).unwrap_or(u32::MAX).max(100) },
+            });
         }
+    }
+
+    /// Whether one more process can be started.
+    pub(super) fn can_fork(&self) -> bool {
+        let held: u64 = self.pressures().active.values().map(|active| active.tasks).sum();
+        if held == 0 {
+            return true;
+        }
+        let containers = self.hull.upgrade().map_or(0, |hull| hull.engine().usage().tasks);
+        SYSTEM_TASKS + containers + held < TASKS_MAX
     }
 
     fn system_memory(&self) -> u64 {
@@ -87,8 +133,8 @@ impl VirtualHardware {
         let now = self.scope.core.now_ns();
         {
             let mut pressures = self.pressures();
-            let Some((since, pressure)) = pressures.active.remove(&id) else { return };
-            pressures.past_cpu_ns += self.cpu_of(since, now, pressure);
+            let Some(active) = pressures.active.remove(&id) else { return };
+            pressures.past_cpu_ns += self.cpu_of(active.since_ns, now, active.pressure);
         }
         self.tell_engine();
     }
@@ -129,14 +175,10 @@ impl Hardware for VirtualHardware {
         {
             let pressures = self.pressures();
             load.cpu_ns += pressures.past_cpu_ns;
-            for (since, pressure) in pressures.active.values() {
-                load.cpu_ns += self.cpu_of(*since, now, *pressure);
-                match pressure {
-                    Pressure::Memory { bytes } => load.memory_working_set_bytes += bytes,
-                    Pressure::Cpu { processes } => load.tasks += u64::from(*processes),
-                    Pressure::Pids { leave } => load.tasks = load.tasks.max(load.tasks_max.saturating_sub(*leave)),
-                    _ => {}
-                }
+            for active in pressures.active.values() {
+                load.cpu_ns += self.cpu_of(active.since_ns, now, active.pressure);
+                load.memory_working_set_bytes += active.memory_bytes();
+                load.tasks += active.tasks;
             }
         }
         let used = hull.engine().usage();

@@ -143,7 +143,7 @@ impl Machine {
     /// Has init keep a service: it is started now, and again 10 s after its end (systemd's
     /// `RestartSec=10` of kubeadm's kubelet unit). A service of the same name is replaced after its end.
     pub fn service(&self, name: &str, main: ServiceMain) {
-        self.inner.services.keep(&self.inner.scope, name, main);
+        self.inner.services.keep(&self.inner.scope, &self.inner.hardware, name, main);
     }
 
     /// Gives a process (a pod's sandbox) a network of its own with an address that all machines reach.

@@ -10,6 +10,7 @@ use futures::future::select;
 use tokio::sync::Notify;
 
 use super::ServiceMain;
+use super::hardware::VirtualHardware;
 use crate::clock::Sleep;
 use crate::scope::Scope;
 
@@ -39,7 +40,7 @@ impl Service {
     }
 
     /// What init does for the service, as long as init lives.
-    async fn keep(self: Arc<Self>, init: Scope) {
+    async fn keep(self: Arc<Self>, init: Scope, hardware: Arc<VirtualHardware>) {
         loop {
             let main = {
                 let state = self.state();
@@ -49,6 +50,11 @@ impl Service {
                 self.changed.notified().await;
                 continue;
             };
+            if !hardware.can_fork() {
+                // Fork fails with EAGAIN, and systemd tries again.
+                select(Sleep::new(&init.inner, RESTART), std::pin::pin!(self.changed.notified())).await;
+                continue;
+            }
             let scope = init.child(&self.name);
             {
                 let mut state = self.state();
@@ -103,7 +109,7 @@ impl Services {
         self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn keep(&self, init: &Scope, name: &str, main: ServiceMain) {
+    pub(super) fn keep(&self, init: &Scope, hardware: &Arc<VirtualHardware>, name: &str, main: ServiceMain) {
         let mut services = self.by_name();
         if let Some(service) = services.get(name) {
             service.state().main = Some(main);
@@ -113,7 +119,7 @@ impl Services {
         let state = State { main: Some(main), ..State::default() };
         let service = Arc::new(Service { name: name.to_owned(), state: Mutex::new(state), changed: Notify::new() });
         services.insert(name.to_owned(), service.clone());
-        init.spawn_boxed("init keeps a service", service.keep(init.clone()).boxed());
+        init.spawn_boxed("init keeps a service", service.keep(init.clone(), hardware.clone()).boxed());
     }
 
     /// Sends a signal; completes when it has done what it does at once, and for a kill or stop at the end.

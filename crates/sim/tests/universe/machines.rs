@@ -63,7 +63,7 @@ fn clocks_and_load() {
         let after = machine.hardware().load().await.unwrap();
         assert_eq!(after.memory_working_set_bytes - before.memory_working_set_bytes, 512 << 20);
         assert_eq!((after.cpu_ns - before.cpu_ns) / 1_000_000_000, 20, "two cores for ten seconds");
-        assert_eq!(after.tasks_max - after.tasks, 10);
+        assert_eq!(after.tasks_max - after.tasks, 19, "those that spun have left their places");
         machines.release("a", memory).await.unwrap();
         let released = machine.hardware().load().await.unwrap();
         assert_eq!(released.memory_working_set_bytes, before.memory_working_set_bytes);

@@ -132,7 +132,7 @@ fn a_machine_without_memory() {
         assert_eq!(states().await, "running, running, running");
         lab.sleep(2000).await;
         assert_eq!(states().await, "running, running, 137 OOMKilled", "the largest of them");
-        lab.engine().set_outside_memory(700 << 20);
+        lab.engine().set_strain(super::super::Strain { memory_bytes: 700 << 20, ..super::super::Strain::default() });
         assert_eq!(states().await, "running, 137 OOMKilled, 137 OOMKilled");
     });
 }

@@ -5,6 +5,7 @@ mod engine;
 mod power;
 mod programs;
 mod services;
+mod strain;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
