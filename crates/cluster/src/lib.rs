@@ -12,4 +12,5 @@ pub mod machine_files;
 pub mod pki;
 pub mod platform;
 pub mod shape;
+pub mod simulated;
 pub mod static_pods;

@@ -52,6 +52,9 @@ pub struct Shape {
     pub network: Ipv4Addr,
     /// The machines, controllers first.
     pub machines: Vec<Machine>,
+    /// How many simulated nodes stand beside them; see [`crate::simulated`].
+    #[serde(default)]
+    pub simulated: u32,
     /// CPUs of each machine, in thousandths.
     pub cpu_millis: u64,
     /// Memory of each machine in bytes.

@@ -5,6 +5,8 @@ mod harness;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -24,6 +26,7 @@ const TESTS: &[Test] = &[
     Test { needs_cluster: false, ..harness::test("compare_prints_one_table", compare) },
     Test { needs_cluster: false, ..harness::test("a_simulated_cluster_answers_kubectl", simulated_cluster) },
     harness::test("both_worlds_show_the_same_story", both_worlds),
+    harness::test("workloads_and_machines_are_hurt_alike_in_both_worlds", hurts),
     harness::test("an_interrupted_drill_is_undone", interrupted),
     harness::test("what_a_killed_drill_left_is_undone_by_the_next_command", killed),
 ];
@@ -119,10 +122,16 @@ fn explore() {
     assert!(text(&output).contains("seed 1 breaks"), "{}", text(&output));
     let short = fs::read_to_string(directory.join("short.yaml")).expect("the shorter drill");
     let short: Value = serde_json::from_str(&short).expect("it is JSON");
-    assert!(short["spec"]["steps"].as_array().is_some_and(|steps| steps.len() < 4), "{short}");
+    assert_eq!(short["spec"]["steps"].as_array().map(Vec::len), Some(1), "{short}");
     assert_eq!(short["spec"]["checks"].as_array().map(Vec::len), Some(1), "{short}");
-    let again = daruma(&directory, &["drill", "run", "short.yaml", "--world", "sim", "--quiet", "--report", "r"]);
-    assert_eq!(again.status.code(), Some(1), "it still fails: {}", text(&again));
+    let logs = ["one.log", "two.log"].map(|log| {
+        let command =
+            ["drill", "run", "short.yaml", "--world", "sim", "--seed", "1", "--quiet", "--report", "r", "--event-log", log];
+        let again = daruma(&directory, &command);
+        assert_eq!(again.status.code(), Some(1), "it still fails: {}", text(&again));
+        fs::read_to_string(directory.join(log)).expect("a log")
+    });
+    assert!(logs[0] == logs[1] && logs[0].lines().count() > 300, "a seed played again is the same run, byte for byte");
     let fine = daruma(&directory, &["sim", "explore", "force-delete", "--seeds", "4"]);
     assert!(fine.status.success() && text(&fine).contains("4 seeds"), "{}", text(&fine));
     fs::remove_dir_all(directory).expect("it goes");
@@ -138,6 +147,32 @@ fn compare() {
     assert_eq!(rows.len(), 2, "{printed}");
     assert!(printed.contains("DETECTED") && printed.contains("FULL RECOVERY"), "{printed}");
     fs::remove_dir_all(directory).expect("it goes");
+}
+
+/// exec and port-forward through the front of a simulated cluster, over WebSockets and over SPDY, while its clock stands.
+fn streams(kubeconfig: &Path) {
+    for websockets in ["true", "false"] {
+        let kubectl = |arguments: &[&str]| {
+            let mut command = Command::new("kubectl");
+            command.env("KUBECONFIG", kubeconfig).env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websockets);
+            command.env("KUBECTL_PORT_FORWARD_WEBSOCKETS", websockets).args(arguments);
+            command
+        };
+        let output = kubectl(&["exec", "deployment/web", "--", "hostname"]).output().expect("kubectl starts");
+        assert!(output.status.success() && text(&output).contains("hostname"), "{}", text(&output));
+        let mut forward = kubectl(&["port-forward", "deployment/web", ":8080"]);
+        let mut child = Guarded(forward.stdout(Stdio::piped()).spawn().expect("kubectl starts"));
+        let mut line = String::new();
+        BufReader::new(child.0.stdout.as_mut().expect("piped")).read_line(&mut line).expect("it says where");
+        let port = line.split_once("127.0.0.1:").and_then(|(_, rest)| rest.split(' ').next()).and_then(|port| port.parse().ok());
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or_else(|| panic!("{line}"))));
+        let mut stream = TcpStream::connect(at).expect("kubectl listens");
+        stream.set_read_timeout(Some(30 * SECOND)).expect("set");
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.contains("Hello Kubernetes bootcamp!"), "{answer}");
+    }
 }
 
 fn simulated_cluster() {
@@ -164,6 +199,7 @@ fn simulated_cluster() {
     kubectl(&["create", "deployment", "web", "--image=gcr.io/google-samples/kubernetes-bootcamp:v1", "--replicas=2"]);
     steer(&["step", "30s"]);
     assert_eq!(kubectl(&["get", "pods"]).matches("1/1     Running").count(), 2);
+    streams(&kubeconfig);
     let before = steer(&["status"]);
     std::thread::sleep(SECOND);
     assert!(before.contains("the clock stands"), "{before}");
@@ -182,11 +218,11 @@ fn simulated_cluster() {
     fs::remove_dir_all(directory).expect("it goes");
 }
 
-/// The record of one run of the short story.
-fn story(directory: &Path, world: &str) -> Value {
+/// The record of one run of a drill whose checks hold.
+fn played(directory: &Path, drill: &str, world: &str) -> Value {
     let report = directory.join(world);
     let name = format!("worlds{}", std::process::id() % 10_000);
-    let file = fixture("short-story.yaml");
+    let file = fixture(drill);
     let arguments =
         ["drill", "run", &file, "--world", world, "--quiet", "--name", &name, "--report", report.to_str().expect("a path")];
     let output = daruma(directory, &arguments);
@@ -236,7 +272,7 @@ fn moments(record: &Value) -> [i64; 3] {
 
 fn both_worlds() {
     let directory = scratch("worlds");
-    let (sim, real) = (story(&directory, "sim"), story(&directory, "real"));
+    let [sim, real] = ["sim", "real"].map(|world| played(&directory, "short-story.yaml", world));
     assert_eq!(ways(&sim), ways(&real), "the pods' ways differ");
     let ready = |record: &Value| {
         let mut states: Vec<String> = Vec::new();
@@ -256,6 +292,29 @@ fn both_worlds() {
         // A heartbeat comes every 10 s at a phase of its own, the monitor looks every second.
         assert!((virtual_ms - real_ms).abs() <= 14_000, "virtual {sim:?}, real {real:?}");
     }
+    fs::remove_dir_all(directory).expect("it goes");
+}
+
+/// What nodes were short of, one after the other.
+fn shortages(record: &Value) -> Vec<(String, Value)> {
+    let mut states: Vec<(String, Value)> = Vec::new();
+    for state in record["nodes"].as_array().into_iter().flatten() {
+        let node = state["node"].as_str().unwrap_or_default();
+        let last = states.iter().rev().find(|(of, _)| of == node).map(|(_, pressure)| pressure);
+        if *last.unwrap_or(&Value::Array(Vec::new())) != state["pressure"] {
+            states.push((node.to_owned(), state["pressure"].clone()));
+        }
+    }
+    states
+}
+
+/// The drill's own steps wait for what each fault of it shows.
+fn hurts() {
+    let directory = scratch("hurts");
+    let [sim, real] = ["sim", "real"].map(|world| played(&directory, "hurts.yaml", world));
+    let short: Vec<String> = shortages(&sim).iter().map(|(node, pressure)| format!("{node} {pressure}")).collect();
+    assert_eq!(short, ["worker-1 [\"DiskPressure\"]", "worker-1 []", "worker-0 [\"PIDPressure\"]", "worker-0 []"]);
+    assert_eq!(shortages(&sim), shortages(&real));
     fs::remove_dir_all(directory).expect("it goes");
 }
 

@@ -16,15 +16,20 @@ pub struct Cluster {
 impl Cluster {
     /// Starts one controller and two workers that boot at once; how long `daruma up` took.
     pub fn up(binary: &Path, name: &str) -> Result<(Self, Duration), String> {
+        Self::up_with(binary, name, &[])
+    }
+
+    /// The same, with further flags.
+    pub fn up_with(binary: &Path, name: &str, flags: &[&str]) -> Result<(Self, Duration), String> {
         let name = format!("bench-{name}-{}", std::process::id() % 10_000);
         let cluster = Self { binary: binary.into(), root: std::env::temp_dir().join(format!("daruma-{name}")), name };
-        let took = cluster.start()?;
+        let took = cluster.start(flags)?;
         Ok((cluster, took))
     }
 
-    fn start(&self) -> Result<Duration, String> {
+    fn start(&self, flags: &[&str]) -> Result<Duration, String> {
         let started = Instant::now();
-        self.run(&self.binary, &["up", "--boot-time=0s"])?;
+        self.run(&self.binary, &[&["up", "--boot-time=0s"], flags].concat())?;
         Ok(started.elapsed())
     }
 

@@ -22,6 +22,9 @@ pub struct ClusterDirectory {
 }
 
 impl ClusterDirectory {
+    /// Name of the file that says how containers of simulated nodes behave.
+    pub const BEHAVIOURS: &str = "behaviours.yaml";
+
     /// The directory of the chosen cluster; it need not exist.
     pub fn of(which: &Which) -> Self {
         Self { path: which.root.join(&which.name), name: which.name.clone() }
@@ -45,6 +48,11 @@ impl ClusterDirectory {
     /// The kubeconfig of the load balancer.
     pub fn load_balancer(&self) -> PathBuf {
         self.path.join("load-balancer.conf")
+    }
+
+    /// How containers of simulated nodes behave; there where somebody has said so.
+    pub fn behaviours(&self) -> PathBuf {
+        self.path.join(Self::BEHAVIOURS)
     }
 
     /// The shape, where the cluster has been started before.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use daruma_cluster::simulated;
 use daruma_host::supervisor::{Client, MachineStatus};
 
 use super::Which;
@@ -32,6 +33,9 @@ pub fn run(flags: &Flags) -> Result<()> {
     let status = Client::connect(root, name)?.status()?;
     if let Some(machine) = status.machine(&flags.of) {
         return print(&inside(machine, "/var/log/kubelet.log")?, flags.tail, false);
+    }
+    if simulated::is_name(&flags.of) {
+        bail!("the kubelets of simulated nodes write to the supervisor's log: `daruma logs supervisor`");
     }
     let mut found = false;
     for machine in status.machines.iter().filter(|machine| machine.pid.is_some()) {

@@ -1,6 +1,7 @@
 //! The command line: one file a verb.
 
-mod cluster_directory;
+pub mod cluster_directory;
+mod cluster_machines;
 mod doctor;
 mod down;
 mod drill;
@@ -14,6 +15,7 @@ mod sizes;
 mod status;
 mod up;
 mod up_machines;
+mod up_simulated;
 mod up_wait;
 
 use std::path::PathBuf;
@@ -69,6 +71,10 @@ enum Command {
     /// Tell what this host lacks and how to get it.
     Doctor(doctor::Flags),
 
+    /// The simulated nodes of a cluster. Their process runs beside the machines; people do not start it by hand.
+    #[command(name = "hollow-nodes", hide = true)]
+    HollowNodes(components::hollow_nodes::Flags),
+
     #[command(flatten)]
     Component(components::Component),
 }
@@ -104,6 +110,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Sim(flags) => return sim::run(&flags),
         Command::Drill(flags) => return drill::run(&flags),
         Command::Doctor(flags) => return doctor::run(&flags),
+        Command::HollowNodes(flags) => components::hollow_nodes::run(&flags)?,
         Command::Component(component) => components::run(component)?,
     }
     Ok(ExitCode::SUCCESS)

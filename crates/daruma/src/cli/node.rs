@@ -7,12 +7,12 @@ mod remove;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use daruma_host::machines::SupervisedMachines;
-use daruma_host::supervisor::State;
-use daruma_world::machines::{MachineError, Machines};
+use daruma_cluster::simulated as simulated_nodes;
+use daruma_world::machines::{MachineError, Machines, PowerState};
 
 use super::Which;
-pub use list::table;
+use super::cluster_machines::ClusterMachines;
+pub use list::{simulated, table};
 
 /// Flags of `daruma node`.
 #[derive(Debug, Args)]
@@ -71,28 +71,37 @@ struct Machine {
 
 /// Works a power switch, a cable or the number of machines.
 pub fn run(flags: &Flags) -> Result<()> {
-    let machines = SupervisedMachines::connect(&flags.which.root, &flags.which.name)?;
+    let machines = ClusterMachines::connect(&flags.which)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(perform(flags, &machines))
 }
 
-async fn perform(flags: &Flags, machines: &SupervisedMachines) -> Result<()> {
+async fn perform(flags: &Flags, machines: &ClusterMachines) -> Result<()> {
     match &flags.verb {
         Verb::List(list) => return list::run(list, machines).await,
-        Verb::Add(add) => return add::run(&flags.which, add, machines).await,
-        Verb::Remove(remove) => return remove::run(&flags.which, remove, machines).await,
+        Verb::Add(add) => return add::run(&flags.which, add, machines.real()).await,
+        Verb::Remove(remove) => return remove::run(&flags.which, remove, machines.real()).await,
         Verb::Cut(cut) => return links::cut(cut, machines).await,
         Verb::Mend(mend) => return links::mend(mend, machines).await,
         _ => {}
     }
     let name = work(&flags.verb, machines).await?;
-    let state = machines.status().await?.machine(name).map(|machine| machine.state);
-    println!("{name} is {}", state.unwrap_or(State::Off));
+    println!("{name} is {}", state(name, machines).await?);
     Ok(())
 }
 
+/// How a machine is now, in a word.
+async fn state(name: &str, machines: &ClusterMachines) -> Result<String, MachineError> {
+    if simulated_nodes::is_name(name) {
+        let power = machines.list().await?.iter().find(|machine| machine.name == name).map(|machine| machine.power);
+        return Ok(list::word(power.unwrap_or(PowerState::Off)).to_owned());
+    }
+    let status = machines.real().status().await?;
+    Ok(status.machine(name).map_or_else(|| "off".to_owned(), |machine| machine.state.to_string()))
+}
+
 /// Works a power switch; gives whose.
-async fn work<'a>(verb: &'a Verb, machines: &SupervisedMachines) -> Result<&'a str, MachineError> {
+async fn work<'a>(verb: &'a Verb, machines: &ClusterMachines) -> Result<&'a str, MachineError> {
     let (name, done) = match verb {
         Verb::Off(Machine { machine }) => (machine, machines.power_off(machine, false)),
         Verb::On(Machine { machine }) => (machine, machines.power_on(machine)),

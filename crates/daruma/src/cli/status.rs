@@ -8,10 +8,13 @@ use daruma_api::core::v1::Node;
 use daruma_api::meta::ObjectExt;
 use daruma_client::ListOptions;
 use daruma_host::supervisor::{Client, SupervisorError};
+use daruma_world::machines::MachineError;
 use serde_json::json;
 
 use super::cluster_directory::ClusterDirectory;
 use super::{Which, node};
+use crate::components::hollow_nodes::SimulatedMachines;
+use crate::components::hollow_nodes::protocol;
 
 /// A server that does not answer by then counts as not answering.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -40,6 +43,7 @@ pub fn run(flags: &Flags) -> Result<()> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let nodes = runtime.block_on(nodes(&directory));
+    let simulated = (shape.simulated > 0).then(|| runtime.block_on(simulated(&directory)));
     if flags.output.is_some() {
         let nodes = nodes
             .as_ref()
@@ -49,11 +53,18 @@ pub fn run(flags: &Flags) -> Result<()> {
             "machines": machines,
             "apiServer": {"url": shape.api_server_url(), "answers": nodes.is_ok()},
             "nodes": nodes.unwrap_or_default(),
+            "simulated": simulated.and_then(Result::ok),
         });
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(());
     }
     print!("{}", node::table(&machines));
+    if let Some(simulated) = simulated {
+        match simulated {
+            Ok(status) => print!("\n{}", node::simulated(&status)),
+            Err(problem) => println!("\n{} simulated nodes: {problem}", shape.simulated),
+        }
+    }
     match nodes {
         Ok(nodes) => {
             let ready = nodes.iter().filter(|(_, ready)| *ready).count();
@@ -62,6 +73,14 @@ pub fn run(flags: &Flags) -> Result<()> {
         Err(problem) => println!("\nAPI server {} does not answer: {problem}", shape.api_server_url()),
     }
     Ok(())
+}
+
+async fn simulated(directory: &ClusterDirectory) -> Result<protocol::Status, String> {
+    let world = daruma_host::world::real();
+    let asked = world.timeout(PATIENCE, SimulatedMachines::of(directory.path()).status()).await;
+    asked
+        .map_err(|_| format!("their process has not answered within {PATIENCE:?}"))?
+        .map_err(|error: MachineError| error.to_string())
 }
 
 async fn nodes(directory: &ClusterDirectory) -> Result<Vec<(String, bool)>, String> {

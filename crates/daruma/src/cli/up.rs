@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use daruma_cluster::pki::Pki;
 use daruma_cluster::shape::{Role, Shape};
-use daruma_cluster::{kubeconfig, load_balancer};
+use daruma_cluster::{kubeconfig, load_balancer, simulated};
 use daruma_host::doctor;
 use daruma_host::machine::CARD;
 use daruma_host::machine::subnet::Subnet;
@@ -16,7 +16,7 @@ use daruma_host::supervisor::{self, Client, Program, SupervisorConfig, Superviso
 use daruma_world::World;
 
 use super::cluster_directory::ClusterDirectory;
-use super::{Which, sizes, up_machines, up_wait};
+use super::{Which, sizes, up_machines, up_simulated, up_wait};
 use crate::components::flags;
 
 /// How results are printed.
@@ -39,6 +39,14 @@ pub struct Flags {
     /// Machines that run applications.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=200))]
     workers: u8,
+    /// Simulated nodes beside them: real kubelets in one process, whose containers only pretend to run.
+    ///
+    /// They carry the label type=simulated and the taint daruma.dev/node=simulated:NoSchedule.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=i64::from(simulated::MOST)))]
+    simulated: u32,
+    /// A file that says how containers of simulated nodes behave, by image.
+    #[arg(long, value_name = "FILE")]
+    behaviours: Option<PathBuf>,
     /// CPUs of each machine; all of the host's by default.
     #[arg(long, value_name = "N", value_parser = sizes::cpu_millis)]
     cpus: Option<u64>,
@@ -85,8 +93,9 @@ pub fn run(flags: &Flags) -> Result<()> {
 
 async fn up(flags: &Flags) -> Result<()> {
     let world = daruma_host::world::real();
-    let started = world.monotonic();
+    let (started, since) = (world.monotonic(), world.now());
     let Which { name, root } = &flags.which;
+    let behaviours = up_simulated::behaviours(flags.behaviours.as_deref(), flags.simulated)?;
     let directory = ClusterDirectory::of(&flags.which);
     std::fs::create_dir_all(directory.path()).with_context(|| format!("making {}", directory.path().display()))?;
     let subnet = Subnet::choose(root, name)?;
@@ -97,6 +106,7 @@ async fn up(flags: &Flags) -> Result<()> {
     };
     let pki = directory.pki(&world)?;
     write_kubeconfigs(&world, &directory, &shape, &pki)?;
+    up_simulated::keep_behaviours(&directory, behaviours.as_deref())?;
     directory.write_shape(&shape)?;
     let images = directory.path().join("images");
     daruma_runtime::builtin::prepare(&images, &std::env::current_exe()?).context("laying out the built-in images")?;
@@ -105,13 +115,20 @@ async fn up(flags: &Flags) -> Result<()> {
         root: root.clone(),
         machines: up_machines::specs(&world, &shape, &pki, subnet, &images)?,
         subnet,
-        beside: vec![load_balancer::command(&shape, &directory.load_balancer(), Some(CARD))],
+        beside: std::iter::once(load_balancer::command(&shape, &directory.load_balancer(), Some(CARD)))
+            .chain(up_simulated::command(&shape, &flags.which))
+            .collect(),
     };
     let progress = up_wait::Progress::new(flags.output == Output::Text);
     progress.say(&format!("starting {} machines", shape.machines.len()));
     supervisor::launch(&config, &Program::this())?;
     let client = directory.client(&world)?;
-    let result = world.timeout(flags.timeout, up_wait::until_ready(&client, &shape, &progress, &flags.which)).await;
+    let ready = async {
+        up_wait::until_ready(&client, &shape, &progress, &flags.which).await?;
+        up_simulated::until_ready(&client, &shape, &progress, since).await;
+        anyhow::Ok(())
+    };
+    let result = world.timeout(flags.timeout, ready).await;
     progress.finish();
     match result {
         Ok(result) => result?,
@@ -168,6 +185,7 @@ fn shape(flags: &Flags, subnet: Subnet) -> Result<Shape> {
         name: flags.which.name.clone(),
         network: subnet.network,
         machines: Shape::place(subnet.network, flags.controllers, flags.workers),
+        simulated: flags.simulated,
         cpu_millis: cpu_millis(flags)?,
         memory_bytes: flags.memory,
         disk_bytes: flags.disk,
@@ -179,6 +197,9 @@ fn shape(flags: &Flags, subnet: Subnet) -> Result<Shape> {
     for (component, flag, value) in &flags.settings {
         shape.settings.entry(component.clone()).or_default().insert(flag.clone(), value.clone());
     }
+    let nodes = shape.machines.len() + shape.simulated as usize;
+    simulated::make_room(&mut shape.settings, nodes);
+    up_simulated::raise_limits(&mut shape, nodes);
     Ok(shape)
 }
 
@@ -213,6 +234,7 @@ fn report(flags: &Flags, directory: &ClusterDirectory, shape: &Shape, again: boo
             "kubeconfig": kubeconfig,
             "server": shape.api_server_url(),
             "nodes": nodes,
+            "simulated": shape.simulated,
             "restored": again,
             "seconds": took.as_secs_f64(),
         });
@@ -220,7 +242,8 @@ fn report(flags: &Flags, directory: &ClusterDirectory, shape: &Shape, again: boo
         return Ok(());
     }
     let word = if again { "back" } else { "up" };
-    writeln!(out, "cluster {:?} is {word}: {} nodes Ready after {:.1} s", shape.name, shape.machines.len(), took.as_secs_f64())?;
+    let nodes = shape.machines.len() + shape.simulated as usize;
+    writeln!(out, "cluster {:?} is {word}: {nodes} nodes Ready after {:.1} s", shape.name, took.as_secs_f64())?;
     writeln!(out, "\nTalk to it:\n\n    export KUBECONFIG={}\n    kubectl get nodes -o wide\n", kubeconfig.display())?;
     if let Some(worker) = shape.machines.iter().rev().find(|machine| machine.role == Role::Worker) {
         let name = if shape.name == "daruma" { String::new() } else { format!(" --name {}", shape.name) };

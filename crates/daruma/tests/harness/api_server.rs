@@ -45,6 +45,7 @@ impl ApiServer {
             name: name.into(),
             network,
             machines: Shape::place(network, 1, 0),
+            simulated: 0,
             cpu_millis: 1000,
             memory_bytes: 1 << 30,
             disk_bytes: 1 << 30,

@@ -32,6 +32,9 @@ type Answer<T> = BoxFuture<'static, Result<T>>;
 
 /// Events that wait for the receiver; when it is further behind, a full listing is due anyway.
 const EVENTS: usize = 4096;
+/// `oom_score_adj` of containers that the node needs, where the kernel allows none below 0. The kubelet and the shims stay
+/// below it (`host::machine::oom`), so that the kernel ends a container before them.
+const LEAST_SCORE: i32 = 100;
 
 /// Where an engine works.
 #[derive(Clone)]
@@ -51,7 +54,7 @@ pub struct EngineConfig {
     pub cgroup_mount: PathBuf,
     /// All groups are made below this one; empty inside a machine.
     pub cgroup_root: String,
-    /// The lowest `oom_score_adj` that may be written; `None`: -1000 with `CAP_SYS_RESOURCE`, else 0.
+    /// The lowest `oom_score_adj` of a container; `None`: -1000 with `CAP_SYS_RESOURCE`, else above the machine's own programs.
     pub min_oom_score_adj: Option<i32>,
     /// Where a registry's certificate authority file is looked for; the system's usual places where `None`.
     pub ca_file: Option<PathBuf>,
@@ -177,7 +180,7 @@ impl EmbeddedEngine {
             })
             .await
             .map_err(other("open the container engine"))?;
-        let min_oom_score_adj = config.min_oom_score_adj.unwrap_or_else(|| if has_sys_resource() { -1000 } else { 0 });
+        let min_oom_score_adj = config.min_oom_score_adj.unwrap_or_else(|| if has_sys_resource() { -1000 } else { LEAST_SCORE });
         let inner = Arc::new(Inner {
             world: world.clone(),
             config,

@@ -5,17 +5,21 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use daruma_drill::file::Drill;
+use daruma_cluster::shape::Shape;
+use daruma_cluster::simulated;
+use daruma_drill::file::{Action, Drill};
 use daruma_drill::report::Report;
 use daruma_drill::{Options, Progress, Stage, WorldKind, undo as undoing};
-use daruma_host::machines::SupervisedMachines;
 use daruma_host::supervisor::{self, SupervisorError};
 
 use super::interrupt::Interrupt;
 use super::lock::Lock;
 use crate::cli::Which;
 use crate::cli::cluster_directory::ClusterDirectory;
+use crate::cli::cluster_machines::ClusterMachines;
 
+/// Faults of programs that simulated nodes do not run in a real cluster.
+const NEEDS_AGENTS: [&str; 2] = ["kube-proxy", "network-agent"];
 /// File in the cluster's directory that says what a drill must still take back.
 const JOURNAL: &str = "drill-journal.json";
 
@@ -91,15 +95,14 @@ pub fn mend(which: &Which) -> Result<()> {
 async fn recover(stage: &Stage, which: &Which) -> Result<Vec<String>> {
     let journal = ClusterDirectory::of(which).path().join(JOURNAL);
     let mut done = undoing::recover(stage, &journal).await?;
-    let machines = SupervisedMachines::connect(&which.root, &which.name)?;
-    done.extend(machines.undo().await?);
+    done.extend(ClusterMachines::connect(which)?.undo().await?);
     Ok(done)
 }
 
 fn stage(which: &Which, directory: &ClusterDirectory) -> Result<Stage> {
     let world = daruma_host::world::real();
     let client = directory.client(&world)?;
-    let machines = SupervisedMachines::connect(&which.root, &which.name)?;
+    let machines = ClusterMachines::connect(which)?;
     Ok(Stage { kind: WorldKind::Real, world, client, machines: Arc::new(machines) })
 }
 
@@ -116,10 +119,23 @@ fn refuse(drill: &Drill) -> Result<()> {
     if !drill.spec.cluster.preload.is_empty() {
         bail!("spec.cluster.preload: a ready-made state can be loaded in the virtual world only (--world sim)");
     }
-    if drill.spec.cluster.simulated > 0 {
-        bail!(
-            "spec.cluster.simulated: simulated nodes cannot stand beside real machines yet; in the virtual world (--world sim) all workers are simulated"
-        );
+    if drill.spec.cluster.simulated > simulated::MOST {
+        bail!("spec.cluster.simulated: beside real machines there can be at most {} simulated nodes", simulated::MOST);
+    }
+    for (index, probe) in drill.spec.probes.iter().enumerate() {
+        if probe.from.as_deref().is_some_and(simulated::is_name) {
+            bail!(
+                "spec.probes[{index}].from: a simulated node has no sockets outside of its simulation; ask from a real machine"
+            );
+        }
+    }
+    for (index, step) in drill.spec.steps.iter().enumerate() {
+        if let Action::Fault(call) = &step.action
+            && NEEDS_AGENTS.contains(&call.fault.as_str())
+            && let Some(node) = call.target.machine.iter().chain(&call.target.machines).find(|name| simulated::is_name(name))
+        {
+            bail!("spec.steps[{index}].fault: {} does not run on {node}: it is simulated", call.fault);
+        }
     }
     Ok(())
 }
@@ -127,8 +143,7 @@ fn refuse(drill: &Drill) -> Result<()> {
 /// Whether a cluster that is up has the machines that the drill names.
 fn fits(drill: &Drill, directory: &ClusterDirectory) -> Result<()> {
     let shape = directory.existing_shape()?;
-    let missing: Vec<String> =
-        drill.spec.cluster.machines().filter(|machine| !shape.machines.iter().any(|one| one.name == *machine)).collect();
+    let missing: Vec<String> = drill.spec.cluster.machines().filter(|machine| !has(&shape, machine)).collect();
     if !missing.is_empty() {
         bail!(
             "the drill needs {}, which cluster {:?} does not have; choose another name for a cluster of its own (--name), \
@@ -140,6 +155,10 @@ fn fits(drill: &Drill, directory: &ClusterDirectory) -> Result<()> {
     Ok(())
 }
 
+fn has(shape: &Shape, machine: &str) -> bool {
+    shape.machines.iter().any(|one| one.name == machine) || (0..shape.simulated).any(|index| simulated::name(index) == machine)
+}
+
 fn up(drill: &Drill, which: &Which) -> Result<()> {
     let (cluster, settings) = (&drill.spec.cluster, &drill.spec.settings);
     let host = std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
@@ -147,6 +166,7 @@ fn up(drill: &Drill, which: &Which) -> Result<()> {
         "up".to_owned(),
         format!("--controllers={}", cluster.controllers),
         format!("--workers={}", cluster.workers),
+        format!("--simulated={}", cluster.simulated),
         format!("--cpus={}", cluster.cpus.min(host)),
         format!("--memory={}", cluster.memory.0),
         format!("--disk={}", cluster.disk.0),

@@ -17,8 +17,8 @@ use super::outcome::{self, Timeline};
 use super::{Source, World, real};
 use crate::cli::Which;
 
-/// More nodes than this are rehearsed without the standing invariants, which look at every change.
-const INVARIANTS_UP_TO: u32 = 200;
+/// More nodes than this are rehearsed without the standing invariants, which read every change of a pod or a node once more.
+const INVARIANTS_UP_TO: u32 = 1000;
 
 /// Flags of `daruma drill run`.
 #[derive(Debug, Args)]
@@ -79,7 +79,8 @@ fn chosen_world(flags: &Flags, drill: &Drill) -> Result<World> {
 }
 
 fn rehearse(flags: &Flags, drill: &Drill, progress: &mut dyn Progress, interrupt: &Interrupt) -> Result<Report> {
-    let rehearsal = Rehearsal { seed: flags.seed, invariants: drill.spec.cluster.workers <= INVARIANTS_UP_TO };
+    let nodes = drill.spec.cluster.workers.saturating_add(drill.spec.cluster.simulated);
+    let rehearsal = Rehearsal { seed: flags.seed, invariants: nodes <= INVARIANTS_UP_TO };
     let began = Instant::now();
     let prepared = rehearsal.prepare(drill)?;
     let ready = Instant::now();

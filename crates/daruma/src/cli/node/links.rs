@@ -5,8 +5,12 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use clap::Args;
 use daruma_host::machine::link_faults;
-use daruma_host::machines::SupervisedMachines;
-use daruma_world::machines::{Ability, LinkEffect, LinkFault, Machines};
+use daruma_world::machines::{Ability, LinkEffect, LinkFault, MachineError, Machines};
+
+use crate::cli::cluster_machines::ClusterMachines;
+
+/// Machines that an error names at most.
+const MOST_NAMED: usize = 20;
 
 /// Flags of `daruma node cut`.
 #[derive(Debug, Args)]
@@ -31,9 +35,10 @@ pub struct Mend {
 }
 
 /// Cuts links, beside those that are cut already.
-pub async fn cut(flags: &Cut, machines: &SupervisedMachines) -> Result<()> {
+pub async fn cut(flags: &Cut, machines: &ClusterMachines) -> Result<()> {
     machines.supports(&Ability::Link(LinkEffect::Cut))?;
-    let mut faults = machines.status().await?.faults.links;
+    known(machines, std::iter::once(&flags.machine).chain(&flags.to)).await?;
+    let mut faults = machines.link_faults().await?;
     let new = cuts(flags).into_iter().filter(|new| !faults.contains(new)).collect::<Vec<_>>();
     faults.extend(new);
     machines.set_link_faults(faults).await?;
@@ -53,19 +58,28 @@ fn cuts(flags: &Cut) -> Vec<LinkFault> {
 }
 
 /// Takes back all faults of links that name the machine, or all of them.
-pub async fn mend(flags: &Mend, machines: &SupervisedMachines) -> Result<()> {
+pub async fn mend(flags: &Mend, machines: &ClusterMachines) -> Result<()> {
     let Some(name) = &flags.machine else {
         machines.set_link_faults(Vec::new()).await?;
         println!("all links are well");
         return Ok(());
     };
-    let status = machines.status().await?;
-    if status.machine(name).is_none() {
-        let known = status.machines.iter().map(|machine| machine.name.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(daruma_world::machines::MachineError::Unknown { name: name.clone(), known }.into());
-    }
-    machines.set_link_faults(link_faults::without(&status.faults.links, name)).await?;
+    known(machines, [name]).await?;
+    let left = link_faults::without(&machines.link_faults().await?, name);
+    machines.set_link_faults(left).await?;
     println!("the links of {name} are well");
+    Ok(())
+}
+
+/// Refuses names of machines that do not exist.
+async fn known<'a>(machines: &ClusterMachines, names: impl IntoIterator<Item = &'a String>) -> Result<(), MachineError> {
+    let all = machines.list().await?;
+    for name in names {
+        if all.iter().all(|machine| machine.name != *name) {
+            let known = all.iter().take(MOST_NAMED).map(|machine| machine.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(MachineError::Unknown { name: name.clone(), known });
+        }
+    }
     Ok(())
 }
 

@@ -4,9 +4,15 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use clap::Args;
-use daruma_host::machines::SupervisedMachines;
 use daruma_host::supervisor::{Faults, MachineStatus};
-use daruma_world::machines::{LinkEffect, LinkFault, Pressure, Program, Signal};
+use daruma_world::machines::{LinkEffect, LinkFault, PowerState, Pressure, Program, Signal};
+use serde_json::json;
+
+use crate::cli::cluster_machines::ClusterMachines;
+use crate::components::hollow_nodes::protocol;
+
+/// Simulated machines that are named one by one at most.
+const MOST_NAMED: usize = 10;
 
 /// Flags of `daruma node list`.
 #[derive(Debug, Args)]
@@ -17,14 +23,61 @@ pub struct Flags {
 }
 
 /// Lists machines and faults.
-pub async fn run(flags: &Flags, machines: &SupervisedMachines) -> Result<()> {
-    let status = machines.status().await?;
+pub async fn run(flags: &Flags, machines: &ClusterMachines) -> Result<()> {
+    let status = machines.real().status().await?;
+    let theirs = match machines.simulated() {
+        Some(machines) => Some(machines.status().await),
+        None => None,
+    };
     if flags.output.is_some() {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        let mut report = serde_json::to_value(&status)?;
+        if let Some(theirs) = theirs {
+            report["simulated"] = json!(theirs?);
+        }
+        println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print!("{}{}", table(&status.machines), faults(&status.faults));
+        print!("{}", table(&status.machines));
+        let mut all = status.faults;
+        match theirs {
+            Some(Ok(theirs)) => {
+                print!("\n{}", simulated(&theirs));
+                all.links.extend(theirs.faults.links.into_iter().filter(|fault| !all.links.contains(fault)).collect::<Vec<_>>());
+                all.pressures.extend(theirs.faults.pressures);
+                all.programs.extend(theirs.faults.programs);
+            }
+            Some(Err(problem)) => println!("\nsimulated nodes: {problem}"),
+            None => {}
+        }
+        print!("{}", faults(&all));
     }
     Ok(())
+}
+
+/// A machine's power in a word, as the supervisor says it.
+pub fn word(power: PowerState) -> &'static str {
+    match power {
+        PowerState::On => "running",
+        PowerState::Off => "off",
+        PowerState::Hung => "hung",
+    }
+}
+
+/// The simulated machines in a line, and those that do not run by name.
+pub fn simulated(status: &protocol::Status) -> String {
+    let (all, pid) = (status.machines.len(), status.pid);
+    let mut text = format!("{all} simulated nodes in process {pid}: ");
+    let running = status.machines.iter().filter(|machine| machine.power == PowerState::On).count();
+    text += &if running == all { "all running".to_owned() } else { format!("{running} running") };
+    for power in [PowerState::Off, PowerState::Hung] {
+        let such: Vec<&str> =
+            status.machines.iter().filter(|machine| machine.power == power).map(|machine| machine.name.as_str()).collect();
+        if !such.is_empty() {
+            let more = if such.len() > MOST_NAMED { ", …" } else { "" };
+            text += &format!(", {} {} ({}{more})", such.len(), word(power), such[..such.len().min(MOST_NAMED)].join(", "));
+        }
+    }
+    text.push('\n');
+    text
 }
 
 /// Machines as a table.
@@ -97,6 +150,31 @@ mod tests {
     use daruma_host::supervisor::{PressureStatus, ProgramStatus};
 
     use super::*;
+
+    #[test]
+    fn simulated_machines_take_a_line() {
+        let machine = |index: u32, power| daruma_world::machines::MachineInfo {
+            name: daruma_cluster::simulated::name(index),
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            power,
+            cpu_millis: 1,
+            memory_bytes: 1,
+        };
+        let check = |off: u32, hung: u32, on: u32, wanted: &str| {
+            let power = |index| match index {
+                index if index < off => PowerState::Off,
+                index if index < off + hung => PowerState::Hung,
+                _ => PowerState::On,
+            };
+            let machines = (0..off + hung + on).map(|index| machine(index, power(index))).collect();
+            let status = protocol::Status { pid: 7, machines, faults: Faults::default() };
+            assert_eq!(simulated(&status), format!("{} simulated nodes in process 7: {wanted}\n", off + hung + on));
+        };
+        check(0, 0, 3, "all running");
+        check(1, 1, 1, "1 running, 1 off (simulated-0), 1 hung (simulated-1)");
+        let many: Vec<String> = (0..10).map(daruma_cluster::simulated::name).collect();
+        check(12, 0, 0, &format!("0 running, 12 off ({}, …)", many.join(", ")));
+    }
 
     #[test]
     fn faults_are_told_in_words() {

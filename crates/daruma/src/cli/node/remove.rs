@@ -32,6 +32,9 @@ pub async fn run(which: &Which, flags: &Flags, machines: &SupervisedMachines) ->
     if shape.machines.iter().any(|machine| machine.name == name && machine.role == Role::Controller) {
         bail!("{name} runs the control plane and cannot be removed; `daruma down` removes the cluster");
     }
+    if daruma_cluster::simulated::is_name(name) && shape.simulated > 0 {
+        bail!("{name} is simulated: it stays for as long as the cluster; `daruma node off {name}` cuts its power");
+    }
     let client = directory.client(&world)?;
     // A name that does not exist is refused by the supervisor, before anything is said of its pods.
     let exists = machines.status().await?.machine(name).is_some();

@@ -42,7 +42,7 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
     let end = flags.from.saturating_add(flags.seeds);
     let stop = AtomicBool::new(false);
     // The lowest failing seed, whoever finds it first.
-    let found: Mutex<Option<(u64, Vec<String>)>> = Mutex::default();
+    let found: Mutex<Option<(u64, Vec<Complaint>)>> = Mutex::default();
     let failed: Mutex<Option<RehearsalError>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..jobs {
@@ -82,16 +82,19 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
     };
     println!("seed {seed} breaks (after {played} seeds):");
     for complaint in &complaints {
-        println!("  {complaint}");
+        println!("  {}", complaint.text);
     }
+    // Another drill may break something else: what is looked for is the first that was found.
     let shortest = shrink::shrink(&drill, &interrupt, &|candidate| {
-        broken(candidate, seed, &|| interrupt.asked()).is_ok_and(|complaints| !complaints.is_empty())
+        let found = broken(candidate, seed, &|| interrupt.asked());
+        found.is_ok_and(|found| found.iter().any(|one| one.rule == complaints[0].rule))
     });
     let name = &drill.metadata.name;
     let path = flags.write.clone().unwrap_or_else(|| PathBuf::from(format!("{name}-seed-{seed}.yaml")));
     std::fs::write(&path, shrink::text(&shortest)?).with_context(|| format!("writing {}", path.display()))?;
     println!(
-        "the shortest drill that still shows it has {} of {} steps: {}",
+        "the shortest drill that still shows {} has {} of {} steps: {}",
+        if complaints.len() > 1 { "the first of them" } else { "it" },
         shortest.spec.steps.len(),
         drill.spec.steps.len(),
         path.display()
@@ -100,15 +103,21 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// What one seed breaks, in words.
-fn broken(drill: &Drill, seed: u64, interrupted: &(dyn Fn() -> bool + Sync)) -> Result<Vec<String>, RehearsalError> {
+/// Something that a seed breaks.
+struct Complaint {
+    /// The check with its demand, or the invariant; the end of a drill that could not go on.
+    rule: String,
+    /// In words.
+    text: String,
+}
+
+/// What one seed breaks.
+fn broken(drill: &Drill, seed: u64, interrupted: &(dyn Fn() -> bool + Sync)) -> Result<Vec<Complaint>, RehearsalError> {
     let report = Rehearsal { seed, invariants: true }.play(drill, &mut (), interrupted)?.report(drill);
-    let mut complaints: Vec<String> = report
-        .verdicts
-        .iter()
-        .filter(|verdict| !verdict.held)
-        .map(|verdict| format!("{}: {}: {}", verdict.check, verdict.demand, verdict.text))
-        .collect();
-    complaints.extend(report.record.aborted.clone());
-    Ok(complaints)
+    let complaints = report.verdicts.iter().filter(|verdict| !verdict.held).map(|verdict| {
+        let rule = format!("{}: {}", verdict.check, verdict.demand);
+        Complaint { text: format!("{rule}: {}", verdict.text), rule }
+    });
+    let aborted = report.record.aborted.iter().map(|why| Complaint { rule: "aborted".into(), text: why.clone() });
+    Ok(complaints.chain(aborted).collect())
 }

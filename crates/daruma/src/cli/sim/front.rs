@@ -13,13 +13,16 @@ use daruma_world::World;
 use futures::FutureExt;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use hyper::upgrade::OnUpgrade;
 use tokio::sync::{mpsc, oneshot};
+
+use super::streams;
 
 /// Chunks of an answer that wait for a slow reader.
 const WAITING: usize = 16;
 
 /// A stream that tells nothing for so long, in virtual time, is a watch: nobody waits for its next line.
-const QUIET: Duration = Duration::from_millis(20);
+pub(super) const QUIET: Duration = Duration::from_millis(20);
 
 /// Requests whose answer is still under way.
 #[derive(Clone, Default)]
@@ -32,14 +35,14 @@ impl Waiting {
     }
 
     /// One more, until what is given is dropped.
-    fn one_more(&self) -> OneWaiting {
+    pub(super) fn one_more(&self) -> OneWaiting {
         self.0.fetch_add(1, Ordering::SeqCst);
         OneWaiting(self.clone())
     }
 }
 
 /// A request that is waited for.
-struct OneWaiting(Waiting);
+pub(super) struct OneWaiting(Waiting);
 
 impl Drop for OneWaiting {
     fn drop(&mut self) {
@@ -82,8 +85,10 @@ async fn carry(
     answer: oneshot::Sender<Answer>,
     waiting: OneWaiting,
 ) {
+    let count = waiting.0.clone();
     let mut waiting = Some(waiting);
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let outer = parts.extensions.remove::<OnUpgrade>();
     let path = parts.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
     let mut inside = Request::new(body);
     *inside.method_mut() = parts.method;
@@ -92,7 +97,12 @@ async fn carry(
     // A client that is gone wants no answer.
     match transport.call(inside).await {
         Err(error) => drop(answer.send(Err(error))),
-        Ok(response) => {
+        Ok(mut response) => {
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS
+                && let Some(outer) = outer
+            {
+                world.spawn("upgraded", streams::join(world.clone(), outer, hyper::upgrade::on(&mut response), count));
+            }
             let (parts, mut body) = response.into_parts();
             let (sender, chunks) = mpsc::channel(WAITING);
             if answer.send(Ok(Response::from_parts(parts, chunks))).is_err() {

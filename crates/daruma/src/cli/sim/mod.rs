@@ -5,6 +5,7 @@ mod explore;
 mod front;
 mod pace;
 mod shrink;
+mod streams;
 mod up;
 
 use std::process::ExitCode;

@@ -14,6 +14,8 @@ pub struct Pace {
     pub speed: f64,
     /// Whether the clock stands.
     pub paused: bool,
+    /// Virtual time that was given up since the pace was set, because there was too much to do.
+    pub given_up: Duration,
     anchor_real: Duration,
     anchor_virtual: Duration,
 }
@@ -21,12 +23,12 @@ pub struct Pace {
 impl Pace {
     /// Runs from `at` (virtual) on, at real time `now`.
     pub fn new(speed: f64, now: Duration, at: Duration) -> Self {
-        Self { speed, paused: false, anchor_real: now, anchor_virtual: at }
+        Self { speed, paused: false, given_up: Duration::ZERO, anchor_real: now, anchor_virtual: at }
     }
 
     /// Goes on from here in another way.
     pub fn set(&mut self, speed: f64, paused: bool, now: Duration, at: Duration) {
-        *self = Self { speed, paused, anchor_real: now, anchor_virtual: at };
+        *self = Self { paused, ..Self::new(speed, now, at) };
     }
 
     /// Up to when virtual time may run, at real time `now`, with the virtual clock at `at` and the next thing to happen
@@ -38,7 +40,8 @@ impl Pace {
         }
         let due = self.anchor_virtual + now.saturating_sub(self.anchor_real).mul_f64(self.speed);
         if due.saturating_sub(at) > BEHIND.mul_f64(self.speed) {
-            self.set(self.speed, false, now, at);
+            let given_up = self.given_up + due.saturating_sub(at);
+            *self = Self { given_up, ..Self::new(self.speed, now, at) };
             return at + CREEP.mul_f64(self.speed);
         }
         due.max(at)
@@ -66,6 +69,7 @@ mod tests {
         assert_eq!(pace.rest(s(10.5), None, s(9.0)), s(9.0));
         // Too much to do: it goes on from where it is.
         assert_eq!(pace.target(s(20.0), s(35.0), None, false), s(35.06));
+        assert_eq!(pace.given_up, s(570.0));
         assert_eq!(pace.target(s(20.1), s(35.06), None, false), s(41.0));
         pace.set(60.0, true, s(20.1), s(41.0));
         assert_eq!(pace.target(s(30.0), s(41.0), None, false), s(41.0));

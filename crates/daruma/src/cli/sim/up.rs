@@ -191,7 +191,12 @@ fn obey(
 
 fn clock(now: Duration, pace: &Pace) -> String {
     let state = if pace.paused { "stands".to_owned() } else { format!("runs at {}x", pace.speed) };
-    format!("virtual {:.1} s; the clock {state}", now.as_secs_f64())
+    let behind = if pace.given_up.is_zero() {
+        String::new()
+    } else {
+        format!(", and has fallen {:.0} virtual seconds behind", pace.given_up.as_secs_f64())
+    };
+    format!("virtual {:.1} s; the clock {state}{behind}", now.as_secs_f64())
 }
 
 fn status(cluster: &VirtualCluster, pace: &Pace) -> Result<String, String> {
