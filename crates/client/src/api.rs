@@ -16,6 +16,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::decoded::DecodedObjects;
 use crate::rate_limit::TokenBucket;
 use crate::{Body, ClientError, RateLimit, Transport, TransportError, empty_body, full_body};
 
@@ -162,6 +163,17 @@ impl Client {
         content_type: &str,
         body: Option<Bytes>,
     ) -> Result<Bytes, ClientError> {
+        Ok(self.answer(method, path_and_query, content_type, body).await?.0)
+    }
+
+    /// As [`Client::json`], with what the server offers to share.
+    async fn answer(
+        &self,
+        method: Method,
+        path_and_query: &str,
+        content_type: &str,
+        body: Option<Bytes>,
+    ) -> Result<(Bytes, Option<Arc<DecodedObjects>>), ClientError> {
         let mut builder = Request::builder().method(method).uri(path_and_query).header(http::header::ACCEPT, "application/json");
         let body = match body {
             Some(content) => {
@@ -173,8 +185,9 @@ impl Client {
         let request = builder.body(body).map_err(|error| TransportError(format!("bad request {path_and_query}: {error}")))?;
         let response = self.raw(request).await?;
         let status = response.status();
+        let shared = response.extensions().get().cloned();
         let content = collect(response.into_body()).await?;
-        if status.is_success() { Ok(content) } else { Err(to_api_error(status, &content).into()) }
+        if status.is_success() { Ok((content, shared)) } else { Err(to_api_error(status, &content).into()) }
     }
 }
 
@@ -216,6 +229,11 @@ where
 
     /// Lists objects. An item that does not decode is logged and left out.
     pub async fn list(&self, options: &ListOptions) -> Result<ListResult<K>, ClientError> {
+        self.list_as(options, |item, _| serde_json::from_str(item)).await
+    }
+
+    /// As [`Api::list`]; `decode` makes the items.
+    pub(crate) async fn list_as<T>(&self, options: &ListOptions, decode_item: Decode<T>) -> Result<ListResult<T>, ClientError> {
         #[derive(serde::Deserialize)]
         struct Raw {
             metadata: daruma_api::metav1::ListMeta,
@@ -223,11 +241,11 @@ where
             items: Vec<Box<serde_json::value::RawValue>>,
         }
         let path = with_query(&self.path(None, ""), &options.to_query());
-        let content = self.client.json(Method::GET, &path, "", None).await?;
+        let (content, shared) = self.client.answer(Method::GET, &path, "", None).await?;
         let raw: Raw = decode(&path, &content)?;
         let mut items = Vec::with_capacity(raw.items.len());
         for item in raw.items {
-            match decode_item::<K>(item.get()) {
+            match decode_item(item.get(), shared.as_deref()) {
                 Ok(item) => items.push(item),
                 Err(error) => tracing::warn!(%error, path, "leaving out an item that does not decode"),
             }
@@ -246,16 +264,17 @@ where
         options: &ListOptions,
         resource_version: &str,
     ) -> Result<impl Stream<Item = Result<WatchEvent<K>, ClientError>> + Send + 'static + use<K>, ClientError> {
-        self.watch_for(options, resource_version, None).await
+        self.watch_as(options, resource_version, None, |object, _| serde_json::from_str(object)).await
     }
 
-    /// As [`Api::watch`]; asks the server to end the watch after so many seconds.
-    pub async fn watch_for(
+    /// As [`Api::watch`]; asks the server to end the watch after so many seconds, and `decode` makes the objects.
+    pub(crate) async fn watch_as<T: Send + 'static>(
         &self,
         options: &ListOptions,
         resource_version: &str,
         timeout_seconds: Option<u64>,
-    ) -> Result<impl Stream<Item = Result<WatchEvent<K>, ClientError>> + Send + 'static + use<K>, ClientError> {
+        decode: Decode<T>,
+    ) -> Result<impl Stream<Item = Result<WatchEvent<T>, ClientError>> + Send + 'static + use<T, K>, ClientError> {
         let mut query = options.to_query();
         if let Some(seconds) = timeout_seconds {
             query.push(("timeoutSeconds", seconds.to_string()));
@@ -275,7 +294,8 @@ where
             let content = collect(response.into_body()).await?;
             return Err(to_api_error(status, &content).into());
         }
-        Ok(watch_events(response.into_body()))
+        let shared = response.extensions().get().cloned();
+        Ok(watch_events(response.into_body(), decode, shared))
     }
 
     /// Creates an object.
@@ -417,11 +437,6 @@ fn decode<T: DeserializeOwned>(what: &str, content: &[u8]) -> Result<T, ClientEr
     serde_json::from_slice(content).map_err(|source| ClientError::Decode { what: what.into(), source: Arc::new(source) })
 }
 
-/// Items of a list carry no `kind` of their own; k8s-openapi's decoders ask for none.
-fn decode_item<T: DeserializeOwned>(content: &str) -> Result<T, serde_json::Error> {
-    serde_json::from_str(content)
-}
-
 async fn collect(body: Body) -> Result<Bytes, TransportError> {
     body.collect()
         .await
@@ -436,18 +451,25 @@ fn to_api_error(status: http::StatusCode, content: &[u8]) -> ApiError {
     }
 }
 
-struct WatchState<K> {
+/// Makes an object of its text, perhaps one that is shared.
+pub(crate) type Decode<T> = fn(&str, Option<&DecodedObjects>) -> Result<T, serde_json::Error>;
+
+struct WatchState<T> {
     body: Body,
+    decode: Decode<T>,
+    shared: Option<Arc<DecodedObjects>>,
+    /// The beginning of a line whose end has not arrived.
     buffer: BytesMut,
-    ready: VecDeque<Result<WatchEvent<K>, ClientError>>,
+    ready: VecDeque<Result<WatchEvent<T>, ClientError>>,
     ended: bool,
 }
 
-fn watch_events<K>(body: Body) -> impl Stream<Item = Result<WatchEvent<K>, ClientError>> + Send + 'static
-where
-    K: Resource + Metadata<Ty = ObjectMeta> + DeserializeOwned + Send + 'static,
-{
-    let state = WatchState { body, buffer: BytesMut::new(), ready: VecDeque::new(), ended: false };
+fn watch_events<T: Send + 'static>(
+    body: Body,
+    decode: Decode<T>,
+    shared: Option<Arc<DecodedObjects>>,
+) -> impl Stream<Item = Result<WatchEvent<T>, ClientError>> + Send + 'static {
+    let state = WatchState { body, decode, shared, buffer: BytesMut::new(), ready: VecDeque::new(), ended: false };
     futures::stream::unfold(state, |mut state| async move {
         loop {
             if let Some(event) = state.ready.pop_front() {
@@ -459,8 +481,7 @@ where
             match state.body.frame().await {
                 Some(Ok(frame)) => {
                     if let Some(data) = frame.data_ref() {
-                        state.buffer.extend_from_slice(data);
-                        state.take_lines();
+                        state.take_lines(data);
                     }
                 }
                 Some(Err(error)) => {
@@ -473,19 +494,29 @@ where
     })
 }
 
-impl<K: DeserializeOwned> WatchState<K> {
-    /// Moves every whole line of the buffer into the queue.
-    fn take_lines(&mut self) {
-        while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-            let line = self.buffer.split_to(end + 1);
-            if let Some(event) = decode_event(&line) {
-                self.ready.push_back(event);
-            }
+impl<T> WatchState<T> {
+    /// Moves every line that ends in `data` into the queue and keeps what follows the last.
+    fn take_lines(&mut self, mut data: &[u8]) {
+        while let Some(end) = memchr::memchr(b'\n', data) {
+            let (line, rest) = data.split_at(end + 1);
+            data = rest;
+            let event = if self.buffer.is_empty() {
+                decode_event(line, self.decode, self.shared.as_deref())
+            } else {
+                self.buffer.extend_from_slice(line);
+                decode_event(&self.buffer.split(), self.decode, self.shared.as_deref())
+            };
+            self.ready.extend(event);
         }
+        self.buffer.extend_from_slice(data);
     }
 }
 
-fn decode_event<K: DeserializeOwned>(line: &[u8]) -> Option<Result<WatchEvent<K>, ClientError>> {
+fn decode_event<T>(
+    line: &[u8],
+    decode: Decode<T>,
+    shared: Option<&DecodedObjects>,
+) -> Option<Result<WatchEvent<T>, ClientError>> {
     #[derive(serde::Deserialize)]
     struct Raw<'a> {
         #[serde(rename = "type")]
@@ -506,9 +537,9 @@ fn decode_event<K: DeserializeOwned>(line: &[u8]) -> Option<Result<WatchEvent<K>
     };
     let object = raw.object.get();
     let event = match raw.kind {
-        "ADDED" => serde_json::from_str(object).map(WatchEvent::Added),
-        "MODIFIED" => serde_json::from_str(object).map(WatchEvent::Modified),
-        "DELETED" => serde_json::from_str(object).map(WatchEvent::Deleted),
+        "ADDED" => decode(object, shared).map(WatchEvent::Added),
+        "MODIFIED" => decode(object, shared).map(WatchEvent::Modified),
+        "DELETED" => decode(object, shared).map(WatchEvent::Deleted),
         "BOOKMARK" => serde_json::from_str::<BookmarkObject>(object)
             .map(|bookmark| WatchEvent::Bookmark(bookmark.metadata.resource_version.unwrap_or_default())),
         _ => {

@@ -77,7 +77,8 @@ pub struct EventRecorder {
     client: Client,
     component: Arc<str>,
     host: Arc<str>,
-    queue: mpsc::Sender<Event>,
+    /// Boxed: an empty queue has room for a block of them.
+    queue: mpsc::Sender<Box<Event>>,
     /// The nanoseconds in the name of the last event.
     last_stamp: Arc<AtomicI64>,
     /// Events dropped because too many were waiting.
@@ -141,7 +142,7 @@ impl EventRecorder {
             related: fields.related,
             ..Default::default()
         };
-        if self.queue.try_send(event).is_err() {
+        if self.queue.try_send(Box::new(event)).is_err() {
             // Said ever more rarely: what drops one event drops thousands.
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
             if dropped.is_power_of_two() {
@@ -195,10 +196,10 @@ struct Sink {
 }
 
 impl Sink {
-    async fn run(mut self, mut events: mpsc::Receiver<Event>) {
+    async fn run(mut self, mut events: mpsc::Receiver<Box<Event>>) {
         while let Some(event) = events.recv().await {
             let now = self.client.world().monotonic();
-            if let Some(correlated) = self.correlator.correlate(event, now) {
+            if let Some(correlated) = self.correlator.correlate(*event, now) {
                 self.deliver(correlated).await;
             }
         }

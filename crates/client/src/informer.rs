@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
+use crate::decoded;
 use crate::{Api, ClientError, ListOptions, WatchEvent};
 
 /// The server ends a watch after this many seconds to twice as many (client-go reflector.go minWatchTimeout).
@@ -85,7 +86,7 @@ impl<K> Clone for Informer<K> {
 
 impl<K> Informer<K>
 where
-    K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync + 'static,
+    K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
 {
     /// A copy of what `api` and `options` select; empty until started.
     pub fn new(api: Api<K>, options: ListOptions) -> Self {
@@ -230,7 +231,7 @@ where
             version => Some(version.to_owned()),
         };
         let options = ListOptions { resource_version: version, ..self.options.clone() };
-        let list = match self.api.list(&options).await {
+        let list = match self.api.list_as(&options, decoded::decode::<K>).await {
             Ok(list) => list,
             Err(error) => {
                 // 410: compacted. 504: the server has not got that far, and may never.
@@ -250,7 +251,7 @@ where
     async fn watch(&self, world: &World, position: &mut Position) -> Result<(), ClientError> {
         let seconds = WATCH_SECONDS + world.random.below(WATCH_SECONDS);
         let mut deadline = world.sleep(Duration::from_secs(seconds) + STUCK);
-        let stream = self.api.watch_for(&self.options, &position.version, Some(seconds)).await?;
+        let stream = self.api.watch_as(&self.options, &position.version, Some(seconds), decoded::decode::<K>).await?;
         futures::pin_mut!(stream);
         while let Either::Left((Some(event), _)) = select(stream.next(), &mut deadline).await {
             let event = event?;
@@ -268,7 +269,7 @@ where
         Ok(())
     }
 
-    fn replace(&self, items: Vec<K>) {
+    fn replace(&self, items: Vec<Arc<K>>) {
         let mut gone: BTreeSet<String> = self.copy.read().expect("no panic while held").objects.keys().cloned().collect();
         for item in items {
             gone.remove(&item.key());
@@ -279,9 +280,8 @@ where
         }
     }
 
-    fn store(&self, object: K) {
+    fn store(&self, object: Arc<K>) {
         let key = object.key();
-        let object = Arc::new(object);
         let handlers = self.handlers.lock().expect("no panic while held");
         let old = {
             let mut copy = self.copy.write().expect("no panic while held");
@@ -303,7 +303,7 @@ where
         tell(&handlers, &delta);
     }
 
-    fn remove(&self, key: &str, last: Option<K>) {
+    fn remove(&self, key: &str, last: Option<Arc<K>>) {
         let handlers = self.handlers.lock().expect("no panic while held");
         let old = {
             let mut copy = self.copy.write().expect("no panic while held");
@@ -312,7 +312,7 @@ where
             old
         };
         if let Some(old) = old {
-            tell(&handlers, &Delta::Deleted(last.map_or(old, Arc::new)));
+            tell(&handlers, &Delta::Deleted(last.unwrap_or(old)));
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod api;
 mod body;
+mod decoded;
 mod error;
 mod rate_limit;
 mod transport;
@@ -19,6 +20,7 @@ pub mod work_queue;
 
 pub use api::{Api, Client, DeleteOptions, ListOptions, ListResult, Patch, WatchEvent};
 pub use body::{Body, BodyError, empty_body, full_body, stream_body};
+pub use decoded::DecodedObjects;
 pub use error::{ClientError, TransportError};
 pub use rate_limit::RateLimit;
 pub use transport::Transport;

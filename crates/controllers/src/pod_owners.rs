@@ -23,7 +23,7 @@ use crate::{daemon_set, pods, replica_set};
 
 /// A kind whose objects own pods.
 pub(crate) trait PodOwner:
-    Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync + 'static
+    Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + Send + Sync + 'static
 {
     /// How much later than `minReadySeconds` a pod's availability is looked at.
     const LATER: Duration = Duration::ZERO;

@@ -115,17 +115,15 @@ async fn look(shared: &Shared, with_images: bool) {
     for container in containers.iter().filter(|container| is_running(container)) {
         rotate(shared, container).await;
     }
-    remove_old_sandboxes(shared).await;
+    remove_old_sandboxes(shared, &containers).await;
     if with_images {
         images(shared, &containers).await;
     }
 }
 
 /// Sandboxes that are dead and empty, and are not the newest of their pod.
-async fn remove_old_sandboxes(shared: &Shared) {
-    let (Ok(sandboxes), Ok(containers)) = (shared.runtime.list_sandboxes().await, shared.runtime.list_containers().await) else {
-        return;
-    };
+async fn remove_old_sandboxes(shared: &Shared, containers: &[Container]) {
+    let Ok(sandboxes) = shared.runtime.list_sandboxes().await else { return };
     for sandbox in sandboxes.iter().filter(|sandbox| !sandbox.ready) {
         let newest = !sandboxes.iter().any(|other| {
             other.config.uid == sandbox.config.uid

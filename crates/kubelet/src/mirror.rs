@@ -55,7 +55,7 @@ pub fn seen(shared: &Shared, pod: &Arc<Pod>, gone: bool) {
 pub async fn run(shared: Arc<Shared>) {
     loop {
         let pause: futures::future::BoxFuture<'static, ()> =
-            if reconcile(&shared).await { Box::pin(futures::future::pending()) } else { shared.world.sleep(RETRY) };
+            if Box::pin(reconcile(&shared)).await { Box::pin(futures::future::pending()) } else { shared.world.sleep(RETRY) };
         tokio::select! {
             biased;
             () = shared.mirrors_changed.notified() => {}
@@ -93,8 +93,7 @@ async fn reconcile(shared: &Arc<Shared>) -> bool {
             let state = cell.lock();
             (state.pod.clone(), state.mirror.is_some(), state.removed)
         };
-        let taken = mirrors.iter().any(|mirror| mirror.key() == pod.key());
-        if !cell.is_static() || has_mirror || removed || taken {
+        if !cell.is_static() || has_mirror || removed || mirrors.iter().any(|mirror| mirror.key() == pod.key()) {
             continue;
         }
         let Some(node) = &node else {

@@ -56,7 +56,7 @@ where
     K: Resource<Scope = NamespaceResourceScope>
         + Metadata<Ty = ObjectMeta>
         + Serialize
-        + DeserializeOwned
+        + DeserializeOwned + Clone
         + Send
         + Sync
         + 'static,
@@ -118,7 +118,7 @@ where
     K: Resource<Scope = NamespaceResourceScope>
         + Metadata<Ty = ObjectMeta>
         + Serialize
-        + DeserializeOwned
+        + DeserializeOwned + Clone
         + Send
         + Sync
         + 'static,

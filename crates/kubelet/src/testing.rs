@@ -53,7 +53,7 @@ pub fn view(seen: &[Seen]) -> PodView {
         if let Seen::Sandbox(ready) = one {
             sandboxes.push(Sandbox {
                 id: format!("s{order}"),
-                config: SandboxConfig { uid: "u".into(), attempt: sandboxes.len() as u32, ..SandboxConfig::default() },
+                config: SandboxConfig { uid: "u".into(), attempt: sandboxes.len() as u32, ..SandboxConfig::default() }.into(),
                 ready: *ready,
                 created_at,
                 addresses: vec!["10.244.1.2".parse().expect("an address")],
@@ -82,7 +82,7 @@ pub fn view(seen: &[Seen]) -> PodView {
         containers.push(Container {
             id: format!("c{order}"),
             sandbox_id: sandboxes.last().expect("a sandbox comes first").id.clone(),
-            config,
+            config: config.into(),
             image_ref: "image".into(),
             image_id: "sha256:1".into(),
             created_at,

@@ -39,20 +39,9 @@ impl PodView {
     /// Picks the pod's own out of everything.
     pub fn of(uid: &str, sandboxes: &[Sandbox], containers: &[Container]) -> Self {
         let mut own: Vec<Sandbox> = sandboxes.iter().filter(|sandbox| sandbox.config.uid == uid).cloned().collect();
-        // What nobody asks of a view is not kept: there is one for every pod.
-        for sandbox in &mut own {
-            sandbox.config.labels.clear();
-            sandbox.config.sysctls.clear();
-            sandbox.config.dns = daruma_world::containers::DnsConfig::default();
-        }
         own.sort_by(|a, b| (b.created_at, b.config.attempt, &b.id).cmp(&(a.created_at, a.config.attempt, &a.id)));
         let mut inside: Vec<Container> =
             containers.iter().filter(|container| own.iter().any(|sandbox| sandbox.id == container.sandbox_id)).cloned().collect();
-        for container in &mut inside {
-            let config = &mut container.config;
-            (config.env, config.mounts, config.command, config.args) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-            config.labels.clear();
-        }
         inside.sort_by(|a, b| (b.created_at, b.config.attempt, &b.id).cmp(&(a.created_at, a.config.attempt, &a.id)));
         Self { sandboxes: own, containers: inside }
     }

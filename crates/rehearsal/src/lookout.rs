@@ -64,7 +64,7 @@ async fn look(guard: Guard, client: Client, machines: programs::Running) {
 /// Watches all objects of a kind for ever, from where the last watch ended.
 async fn watch<K>(guard: Guard, client: Client, prefix: String)
 where
-    K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync + 'static,
+    K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
 {
     let world = client.world();
     let mut last: Option<String> = None;
@@ -80,7 +80,7 @@ where
 
 async fn go_on<K>(guard: &Guard, client: &Client, prefix: &str, last: &mut Option<String>) -> Result<(), ClientError>
 where
-    K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync + 'static,
+    K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
 {
     let (world, api) = (client.world(), client.all::<K>());
     let from = match last {

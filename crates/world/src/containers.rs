@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -104,7 +105,7 @@ pub struct Sandbox {
     /// The engine's id, 64 hexadecimal digits.
     pub id: String,
     /// What it was made from.
-    pub config: SandboxConfig,
+    pub config: Arc<SandboxConfig>,
     /// Whether its name spaces are alive.
     pub ready: bool,
     /// Creation time.
@@ -251,7 +252,7 @@ pub struct Container {
     /// Its sandbox.
     pub sandbox_id: String,
     /// What it was made from.
-    pub config: ContainerConfig,
+    pub config: Arc<ContainerConfig>,
     /// The image reference that was asked for, as a person wrote it.
     pub image_ref: String,
     /// Digest reference of the image, e.g. `name@sha256:…` or `sha256:…`.

@@ -1,13 +1,14 @@
 //! A bounded map that forgets what was not used for longest.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// At most `capacity` entries; reading and writing an entry makes it the newest.
 pub(super) struct Lru<V> {
     capacity: usize,
     tick: u64,
-    entries: BTreeMap<String, (u64, V)>,
-    order: BTreeMap<u64, String>,
+    entries: BTreeMap<Arc<str>, (u64, V)>,
+    order: BTreeMap<u64, Arc<str>>,
 }
 
 impl<V> Lru<V> {
@@ -19,15 +20,22 @@ impl<V> Lru<V> {
     pub(super) fn entry(&mut self, key: &str, default: impl FnOnce() -> V) -> &mut V {
         self.tick += 1;
         let tick = self.tick;
-        if let Some((old, _)) = self.entries.get(key) {
-            self.order.remove(old);
-        } else if self.entries.len() >= self.capacity
-            && let Some((_, oldest)) = self.order.pop_first()
-        {
-            self.entries.remove(&oldest);
-        }
-        self.order.insert(tick, key.to_owned());
-        let entry = self.entries.entry(key.to_owned()).or_insert_with(|| (tick, default()));
+        let known = match self.entries.get_key_value(key) {
+            Some((known, (old, _))) => {
+                self.order.remove(old);
+                known.clone()
+            }
+            None => {
+                if self.entries.len() >= self.capacity
+                    && let Some((_, oldest)) = self.order.pop_first()
+                {
+                    self.entries.remove(&oldest);
+                }
+                key.into()
+            }
+        };
+        self.order.insert(tick, known.clone());
+        let entry = self.entries.entry(known).or_insert_with(|| (tick, default()));
         entry.0 = tick;
         &mut entry.1
     }

@@ -240,7 +240,6 @@ impl Monitor {
         let name = node.name();
         let ready = look.ready.as_ref().is_some_and(|ready| ready.status == "True");
         if let Some(current) = &look.ready {
-            let pods = self.context.shared.pods.by_index(BY_NODE, name);
             self.taint(&node, &current.status).await;
             let retry = self.with(|state| state.retry.contains(name));
             let just_lost = !ready && look.before == "True";
@@ -248,9 +247,10 @@ impl Monitor {
                 let message = format!("Node {name} status is now: NodeNotReady");
                 self.node_event(name, node.uid(), "NodeNotReady", message);
             }
-            if (just_lost || (retry && look.before != "True")) && self.mark_not_ready(&pods).await.is_err() {
+            let must_mark = just_lost || (retry && look.before != "True");
+            if must_mark && self.mark_not_ready(&self.context.shared.pods.by_index(BY_NODE, name)).await.is_err() {
                 self.with(|state| state.retry.insert(name.to_owned()));
-            } else {
+            } else if retry {
                 self.with(|state| state.retry.remove(name));
             }
         }

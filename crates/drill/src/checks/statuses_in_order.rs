@@ -101,7 +101,8 @@ impl StatusesInOrder {
             Which::Present => pod_at(states, from)
                 .is_some_and(|pod| !is_leaving(&pod.status) && self.node.as_ref().is_none_or(|node| *node == pod.node)),
             Which::New => {
-                first.at_ms > from
+                // What a step does at once is seen in the step's own millisecond.
+                (first.at_ms > from || (first.at_ms == from && self.after.is_some()))
                     && first.at_ms <= to
                     && self.node.as_ref().is_none_or(|node| states.iter().any(|state| state.node == *node))
             }

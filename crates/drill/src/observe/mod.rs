@@ -62,7 +62,7 @@ impl Observer {
     pub async fn start(client: &Client, recorder: &Recorder) -> Self {
         fn informer<K>(client: &Client) -> Informer<K>
         where
-            K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync + 'static,
+            K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
         {
             Informer::new(client.all::<K>(), ListOptions { resource_version: Some("0".to_owned()), ..ListOptions::default() })
         }

@@ -117,9 +117,10 @@ async fn report(shared: &Shared, due: bool) -> Result<bool, ClientError> {
     let api = shared.client.cluster::<Node>();
     // The copy is kept current by a watch. Who deletes the object means it: only a kubelet that starts registers its node.
     let Some(node) = shared.node.lock().expect("no panic while held").clone() else { return Ok(false) };
-    let old = node.status.clone().unwrap_or_default();
-    let new = compute(shared, &old).await;
-    if !due && !differs(&old, &new) {
+    let never = NodeStatus::default();
+    let old = node.status.as_ref().unwrap_or(&never);
+    let new = compute(shared, old).await;
+    if !due && !differs(old, &new) {
         return Ok(false);
     }
     let old_boot = old.node_info.as_ref().map(|info| info.boot_id.clone()).filter(|id| !id.is_empty());
@@ -129,7 +130,7 @@ async fn report(shared: &Shared, due: bool) -> Result<bool, ClientError> {
         let message = format!("Node {} has been rebooted, boot id: {}", shared.config.node_name, shared.facts.boot_id);
         shared.recorder.node_warning("Rebooted", message);
     }
-    let mut before = serde_json::to_value(&old).unwrap_or_default();
+    let mut before = serde_json::to_value(old).unwrap_or_default();
     let mut after = serde_json::to_value(&new).unwrap_or_default();
     let mut patch = serde_json::Map::new();
     // Conditions merge by type, addresses by type (which cannot hold two of one type: they are replaced as a whole).
@@ -150,7 +151,7 @@ async fn report(shared: &Shared, due: bool) -> Result<bool, ClientError> {
         }
     }
     let updated = api.patch_status(&shared.config.node_name, &Patch::Strategic(json!({"status": patch}))).await?;
-    tell(shared, events(Some(&old), &new));
+    tell(shared, events(Some(old), &new));
     keep(shared, Arc::new(updated));
     Ok(true)
 }

@@ -132,7 +132,14 @@ pub fn make(inputs: &Inputs<'_>, old: &NodeStatus) -> NodeStatus {
             system_uuid: facts.system_uuid.clone(),
             ..NodeSystemInfo::default()
         }),
-        ..old.clone()
+        // What others write is kept.
+        config: old.config.clone(),
+        declared_features: old.declared_features.clone(),
+        features: old.features.clone(),
+        phase: old.phase.clone(),
+        runtime_handlers: old.runtime_handlers.clone(),
+        volumes_attached: old.volumes_attached.clone(),
+        volumes_in_use: old.volumes_in_use.clone(),
     }
 }
 
@@ -147,7 +154,7 @@ fn images(images: &[Image]) -> Vec<ContainerImage> {
 }
 
 fn conditions(inputs: &Inputs<'_>, old: &NodeStatus) -> Vec<NodeCondition> {
-    let known = old.conditions.clone().unwrap_or_default();
+    let known = old.conditions.as_deref().unwrap_or_default();
     let pressure = inputs.pressure;
     let of = |kind: &str, status: bool, reason: &str, message: String| {
         let status = if status { "True" } else { "False" };
@@ -217,10 +224,13 @@ pub fn events(old: Option<&NodeStatus>, new: &NodeStatus) -> Vec<&'static str> {
 
 /// Whether two statuses differ in more than heartbeat times. What the kubelet does not write is left out.
 pub fn differs(old: &NodeStatus, new: &NodeStatus) -> bool {
-    let still = |condition: &NodeCondition| NodeCondition { last_heartbeat_time: None, ..condition.clone() };
+    fn still(condition: &NodeCondition) -> impl PartialEq + '_ {
+        let NodeCondition { last_heartbeat_time: _, last_transition_time, message, reason, status, type_ } = condition;
+        (last_transition_time, message, reason, status, type_)
+    }
     let (before, after) = (old.conditions.as_deref().unwrap_or_default(), new.conditions.as_deref().unwrap_or_default());
     // Others write conditions too, so the order may differ.
-    let same = |after: &NodeCondition| before.iter().any(|before| before.type_ == after.type_ && still(before) == still(after));
+    let same = |after: &NodeCondition| before.iter().any(|before| still(before) == still(after));
     before.len() != after.len()
         || !after.iter().all(same)
         || (&old.addresses, &old.capacity, &old.allocatable) != (&new.addresses, &new.capacity, &new.allocatable)

@@ -50,7 +50,7 @@ impl Inner {
             created_at: self.world.now(),
             state: ContainerState::Created,
             log_path: sandbox.config.log_directory.join(&config.log_path),
-            config,
+            config: config.into(),
         };
         let (inner, copy) = (self.clone(), record.clone());
         self.world.blocking(move || inner.lay_out(&copy, &sandbox)).await?;
@@ -263,7 +263,7 @@ impl Inner {
         let record = {
             let mut state = self.state();
             state.containers.get_mut(id).map(|container| {
-                container.config.resources = resources;
+                Arc::make_mut(&mut container.config).resources = resources;
                 container.clone()
             })
         };

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use daruma_world::containers::{Container, ContainerConfig, ContainerState, Sandbox, SandboxConfig};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -15,7 +16,7 @@ pub struct SandboxRecord {
     /// 64 hexadecimal digits.
     pub id: String,
     /// What it was made from.
-    pub config: SandboxConfig,
+    pub config: Arc<SandboxConfig>,
     /// Creation time.
     pub created_at: jiff::Timestamp,
     /// Its shim runs, as far as is known.
@@ -45,7 +46,7 @@ pub struct ContainerRecord {
     /// Its sandbox.
     pub sandbox_id: String,
     /// What it was made from.
-    pub config: ContainerConfig,
+    pub config: Arc<ContainerConfig>,
     /// The image's name.
     pub image_ref: String,
     /// The image's digest reference or id.
@@ -159,7 +160,7 @@ mod tests {
         }
         let record = SandboxRecord {
             id: "a".to_owned(),
-            config: SandboxConfig::default(),
+            config: Arc::default(),
             created_at: jiff::Timestamp::UNIX_EPOCH,
             ready: true,
             addresses: vec!["10.244.0.2".parse().unwrap()],

@@ -79,9 +79,10 @@ async fn launch(inner: &Inner, id: &str, config: &ExecConfig, fds: Vec<OwnedFd>)
     let image =
         inner.images.find(&container.image_key)?.ok_or_else(|| ContainerError::ImageNotFound(container.image_ref.clone()))?;
     let mut as_main = container.clone();
-    as_main.config.command.clone_from(&config.command);
-    as_main.config.args.clear();
-    as_main.config.tty = config.tty;
+    let main = Arc::make_mut(&mut as_main.config);
+    main.command.clone_from(&config.command);
+    main.args.clear();
+    main.tty = config.tty;
     if config.command.is_empty() {
         return Err(ContainerError::Start(format!("{EXEC_PREFIX}no command specified")));
     }

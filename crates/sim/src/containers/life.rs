@@ -53,7 +53,7 @@ impl Inner {
         let container = Container {
             id: id.clone(),
             sandbox_id: sandbox_id.to_owned(),
-            config,
+            config: Arc::new(config),
             image_ref: image_name.clone(),
             image_id: image.digests.first().unwrap_or(&image.id).clone(),
             created_at,
@@ -247,7 +247,7 @@ impl Inner {
             mounts: config.mounts.clone(),
             addresses,
             host_network,
-            sandbox: sandbox.config.clone(),
+            sandbox: sandbox.config.as_ref().clone(),
             log,
             world: World { disk: Arc::new(disk), ..world },
             root,
@@ -493,7 +493,7 @@ impl Inner {
         let behaviour = {
             let mut state = self.state();
             let record = state.containers.get_mut(id).ok_or_else(|| ContainerError::NotFound(format!("container {id}")))?;
-            record.container.config.resources = resources;
+            Arc::make_mut(&mut record.container.config).resources = resources;
             record.behaviour.clone()
         };
         self.watch_use(id, &behaviour);

@@ -64,7 +64,7 @@ impl Inner {
                 return Err(ContainerError::Network(error));
             }
         };
-        let sandbox = Sandbox { id: id.clone(), config, ready: true, created_at, addresses };
+        let sandbox = Sandbox { id: id.clone(), config: Arc::new(config), ready: true, created_at, addresses };
         self.state().sandboxes.insert(id.clone(), SandboxRecord { sandbox, scope });
         self.emit(&id, None);
         Ok(id)

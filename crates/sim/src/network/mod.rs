@@ -42,6 +42,8 @@ pub(crate) struct Network {
     faults: Mutex<Faults>,
     state: Mutex<State>,
     last_line: AtomicU64,
+    /// What the clients of this universe have decoded; offered with every response.
+    pub(crate) decoded: Arc<daruma_client::DecodedObjects>,
 }
 
 #[derive(Default)]
@@ -93,6 +95,7 @@ impl Network {
             has_faults: AtomicBool::new(false),
             faults: Mutex::default(),
             state: Mutex::default(),
+            decoded: Arc::default(),
             last_line: AtomicU64::new(0),
         })
     }

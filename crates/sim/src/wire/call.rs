@@ -165,7 +165,8 @@ pub(super) async fn call(
     let mut sleep = None;
     let head = std::future::poll_fn(|context| call.response.poll_receive(&line, context, &mut sleep)).await;
     match head {
-        Received::Item(Item::Head(parts)) => {
+        Received::Item(Item::Head(mut parts)) => {
+            parts.extensions.insert(line.network.decoded.clone());
             let body = WireBody { line, pipe: call.response.clone(), sleep, is_at_end: false, _owner: hold };
             Ok(Response::from_parts(*parts, body.boxed_unsync()))
         }

@@ -1,0 +1,105 @@
+//! Objects that a neighbour in the same process has decoded already.
+//!
+//! Where clients and server share a process, as in the virtual world, every informer of a collection receives the same
+//! bytes. A server puts one [`DecodedObjects`] into the extensions of its responses, and informers then keep one
+//! object between them. It changes no behaviour: objects of informers are read only.
+
+use std::any::{Any, TypeId};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use serde::de::DeserializeOwned;
+
+/// Entries before the first sweep for those that nobody keeps any more.
+const FIRST_SWEEP: usize = 1024;
+
+/// Type, length and two independent hashes of the text: 128 bits, so that two texts never meet by chance.
+type Key = (TypeId, usize, u64, u64);
+
+/// What was decoded and is still kept by somebody.
+#[derive(Default)]
+pub struct DecodedObjects {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    objects: BTreeMap<Key, Weak<dyn Any + Send + Sync>>,
+    sweep_at: usize,
+}
+
+impl DecodedObjects {
+    /// The object that `text` says, decoded now or before.
+    fn get<K: DeserializeOwned + Clone + Send + Sync + 'static>(&self, text: &str) -> Result<Arc<K>, serde_json::Error> {
+        let key = (TypeId::of::<K>(), text.len(), hash(0, text), hash(1, text));
+        let known = self.kept().objects.get(&key).and_then(Weak::upgrade);
+        if let Some(object) = known.and_then(|object| object.downcast::<K>().ok()) {
+            return Ok(object);
+        }
+        let object: Arc<K> = fresh(text)?;
+        let weak: Weak<K> = Arc::downgrade(&object);
+        let mut kept = self.kept();
+        kept.objects.insert(key, weak);
+        if kept.objects.len() > kept.sweep_at {
+            kept.objects.retain(|_, object| object.strong_count() > 0);
+            kept.sweep_at = (kept.objects.len() * 2).max(FIRST_SWEEP);
+        }
+        Ok(object)
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn hash(salt: u8, text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write_u8(salt);
+    hasher.write(text.as_bytes());
+    hasher.finish()
+}
+
+/// A decoder's lists have room for four where there is one; those of a clone have room for what they hold.
+fn fresh<K: DeserializeOwned + Clone>(text: &str) -> Result<Arc<K>, serde_json::Error> {
+    serde_json::from_str::<K>(text).map(|object| Arc::new(object.clone()))
+}
+
+/// An object for keeping: shared with others where the server offers it.
+pub(crate) fn decode<K: DeserializeOwned + Clone + Send + Sync + 'static>(
+    text: &str,
+    shared: Option<&DecodedObjects>,
+) -> Result<Arc<K>, serde_json::Error> {
+    match shared {
+        Some(shared) => shared.get(text),
+        None => fresh(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DecodedObjects, FIRST_SWEEP};
+    use std::sync::Arc;
+
+    #[test]
+    fn one_text_is_one_object_while_somebody_keeps_it() {
+        let decoded = DecodedObjects::default();
+        let first: Arc<Vec<u32>> = decoded.get("[1,2]").expect("it decodes");
+        assert!(Arc::ptr_eq(&first, &decoded.get("[1,2]").expect("it decodes")));
+        // Another text, and the same text for another type, are other objects.
+        assert_eq!(*decoded.get::<Vec<u32>>("[1,3]").expect("it decodes"), [1, 3]);
+        assert_eq!(*decoded.get::<Vec<u64>>("[1,2]").expect("it decodes"), [1, 2]);
+        assert!(decoded.get::<Vec<u32>>("[1").is_err());
+    }
+
+    #[test]
+    fn what_nobody_keeps_is_forgotten() {
+        let decoded = DecodedObjects::default();
+        let kept: Arc<u32> = decoded.get("7").expect("it decodes");
+        for number in 0..10 * FIRST_SWEEP {
+            decoded.get::<u32>(&number.to_string()).expect("it decodes");
+        }
+        assert!(decoded.kept().objects.len() <= FIRST_SWEEP + 1);
+        assert!(Arc::ptr_eq(&kept, &decoded.get("7").expect("it decodes")));
+    }
+}
