@@ -56,7 +56,8 @@ where
     K: Resource<Scope = NamespaceResourceScope>
         + Metadata<Ty = ObjectMeta>
         + Serialize
-        + DeserializeOwned + Clone
+        + DeserializeOwned
+        + Clone
         + Send
         + Sync
         + 'static,
@@ -118,7 +119,8 @@ where
     K: Resource<Scope = NamespaceResourceScope>
         + Metadata<Ty = ObjectMeta>
         + Serialize
-        + DeserializeOwned + Clone
+        + DeserializeOwned
+        + Clone
         + Send
         + Sync
         + 'static,

@@ -17,7 +17,13 @@ const SHIM_CGROUP: &str = "daruma-shims";
 impl Inner {
     pub(super) async fn run_sandbox(self: &Arc<Self>, config: SandboxConfig) -> Result<String> {
         let id = self.new_id();
-        let record = SandboxRecord { id: id.clone(), config: config.into(), created_at: self.world.now(), ready: true, addresses: Vec::new() };
+        let record = SandboxRecord {
+            id: id.clone(),
+            config: config.into(),
+            created_at: self.world.now(),
+            ready: true,
+            addresses: Vec::new(),
+        };
         let result = self.bring_up(record).await;
         if let Err(error) = result {
             // The caller tries again with a new sandbox; nothing of this one may stay.
