@@ -1,5 +1,6 @@
 //! What is done between switching the machines on and "every node is Ready".
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use daruma_api::core::v1::Node;
@@ -9,6 +10,11 @@ use serde_json::{Value, json};
 
 use crate::addons;
 use crate::shape::{Role, Shape};
+
+/// Pause between two looks at the nodes, for each of them.
+const LOOK_PER_NODE: Duration = Duration::from_millis(1);
+/// Names told of those that are not ready.
+const NAMED: usize = 8;
 
 /// Creates the add-ons (see [`addons::objects`]) as soon as the API server answers, then waits for the nodes. Looks every `step` and tells by
 /// `say` what it waits for.
@@ -45,22 +51,28 @@ pub async fn until_ready(
             }
         };
         mark_control_plane(client, shape, &nodes).await;
+        let ready: BTreeSet<&str> = nodes.iter().filter(|node| is_ready(node)).map(|node| node.name()).collect();
         let missing: Vec<&str> =
-            shape.machines.iter().map(|machine| machine.name.as_str()).filter(|name| !is_ready(&nodes, name)).collect();
+            shape.machines.iter().map(|machine| machine.name.as_str()).filter(|name| !ready.contains(name)).collect();
         if missing.is_empty() {
             return Ok(());
         }
-        say(&format!("waiting for {}", missing.join(", ")));
-        world.sleep(step).await;
+        say(&waiting_for(&missing));
+        // Thousands of nodes are not listed ten times a second.
+        world.sleep(step.max(LOOK_PER_NODE * u32::try_from(nodes.len()).unwrap_or(u32::MAX))).await;
     }
 }
 
-fn is_ready(nodes: &[Node], name: &str) -> bool {
-    let conditions = nodes
-        .iter()
-        .find(|node| node.name() == name)
-        .and_then(|node| node.status.as_ref())
-        .and_then(|status| status.conditions.as_ref());
+/// `waiting for worker-0, worker-1 and 998 more`.
+fn waiting_for(missing: &[&str]) -> String {
+    match missing.split_at_checked(NAMED) {
+        Some((named, more)) if !more.is_empty() => format!("waiting for {} and {} more", named.join(", "), more.len()),
+        _ => format!("waiting for {}", missing.join(", ")),
+    }
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
@@ -76,6 +88,22 @@ async fn mark_control_plane(client: &Client, shape: &Shape, nodes: &[Node]) {
             if let Err(error) = client.cluster::<Node>().patch(&machine.name, &patch).await {
                 tracing::debug!(%error, "labelling a controller");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::waiting_for;
+
+    #[test]
+    fn a_crowd_is_counted() {
+        for (missing, says) in [
+            (vec!["worker-1"], "waiting for worker-1"),
+            (vec!["a", "b", "c", "d", "e", "f", "g", "h"], "waiting for a, b, c, d, e, f, g, h"),
+            (vec!["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"], "waiting for a, b, c, d, e, f, g, h and 2 more"),
+        ] {
+            assert_eq!(waiting_for(&missing), says);
         }
     }
 }

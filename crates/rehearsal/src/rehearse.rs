@@ -225,7 +225,7 @@ async fn reach(client: &Client) {
 
 /// Completes when every pod runs.
 async fn all_run(client: &Client) {
-    let waiting = ListOptions { field_selector: "status.phase!=Running".into(), ..ListOptions::default() };
+    let waiting = ListOptions { field_selector: "status.phase!=Running".into(), limit: Some(1), ..ListOptions::default() };
     loop {
         match client.all::<Pod>().list(&waiting).await {
             Ok(pods) if pods.items.is_empty() => return,

@@ -22,6 +22,7 @@ fn of_pods() {
   - {fault: delete-pod, target: {pod: {workload: deployment/web}}}
   - {waitFor: {available: deployment/web}}
   - {fault: force-delete-pod, target: {pod: {selector: app=web, nth: 1}}}
+  - {sleep: 10s}
   - {waitFor: {available: deployment/web}}
   - {fault: kill-container, target: {pod: {workload: deployment/web}}}
   - {sleep: 30s}
