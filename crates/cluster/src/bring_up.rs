@@ -51,7 +51,7 @@ pub async fn until_ready(
             }
         };
         mark_control_plane(client, shape, &nodes).await;
-        let ready: BTreeSet<&str> = nodes.iter().filter(|node| is_ready(node)).map(|node| node.name()).collect();
+        let ready: BTreeSet<&str> = nodes.iter().filter(|node| is_ready(node)).map(ObjectExt::name).collect();
         let missing: Vec<&str> =
             shape.machines.iter().map(|machine| machine.name.as_str()).filter(|name| !ready.contains(name)).collect();
         if missing.is_empty() {
