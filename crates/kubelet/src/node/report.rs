@@ -1,6 +1,7 @@
 //! Registers the node and reports its status.
 //!
-//! Source: kubernetes pkg/kubelet/kubelet_node_status.go (registerWithAPIServer, tryUpdateNodeStatus).
+//! Source: kubernetes pkg/kubelet/kubelet_node_status.go (registerWithAPIServer, tryUpdateNodeStatus), and pkg/kubelet/kubelet.go
+//! (Run) for what comes before the first report.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +11,8 @@ use daruma_client::{ClientError, Patch};
 use futures::future::BoxFuture;
 use serde_json::json;
 
-use super::keep;
 use super::status::{Inputs, differs, events, labels, make, new_node};
+use super::{keep, tick};
 use crate::shared::Shared;
 
 const RETRY: Duration = Duration::from_millis(100);
@@ -19,6 +20,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(2);
 
 /// Reports for as long as the kubelet lives.
 pub async fn run(shared: Arc<Shared>) {
+    // Else a node that was only restarted would not be Ready for a moment, whenever the API is quicker than the engine.
+    tick::ask_engine(&shared).await;
     let mut retry = RETRY;
     while let Err(error) = register(&shared).await {
         tracing::debug!(%error, "cannot register the node");

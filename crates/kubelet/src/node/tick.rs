@@ -56,7 +56,7 @@ pub async fn run(shared: Arc<Shared>) {
 }
 
 /// Asks the engine for its state; what became possible happens at once. `true` where all is well.
-async fn ask_engine(shared: &Shared) -> bool {
+pub(super) async fn ask_engine(shared: &Shared) -> bool {
     let status = match shared.runtime.status().await {
         Ok(status) => status,
         Err(error) => RuntimeStatus { runtime_problem: Some(error.to_string()), network_problem: None },

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use daruma_sim::containers::Behaviour;
 use daruma_world::disk::WriteOptions;
+use daruma_world::machines::Signal;
 use serde_json::json;
 
 use super::Node;
@@ -77,6 +78,33 @@ fn a_deleted_node_comes_back_with_the_next_kubelet_only() {
         assert_eq!(third["metadata"]["labels"]["k"], "v");
         assert_eq!(third["spec"]["unschedulable"], true);
         assert_eq!(third["status"]["nodeInfo"]["bootID"], "b2");
+    });
+}
+
+#[test]
+fn the_engine_is_asked_before_the_first_report() {
+    // Each seed is another order of what a kubelet does at its start.
+    daruma_sim::run_seeds(1, 20, |world| async move {
+        let node = Node::new(&world);
+        let reported = || {
+            let boot = node.api.get("nodes", "w").map(|seen| seen["status"]["nodeInfo"]["bootID"].clone());
+            (boot.unwrap_or_default(), node.condition("nodes", "w", "Ready"))
+        };
+        let first = node.start("b1");
+        node.sleep(1000).await;
+        assert_eq!(reported(), ("b1".into(), "True/KubeletReady".into()));
+        first.kill();
+        node.runtime.reset();
+        let second = node.start("b2");
+        node.sleep(1000).await;
+        assert_eq!(reported(), ("b2".into(), "True/KubeletReady".into()));
+        assert!(!node.api.reasons().contains(&"NodeNotReady".to_owned()), "it was Ready all along");
+        // An engine that is not there is told.
+        second.kill();
+        node.runtime.control(Signal::Stop);
+        node.start("b3");
+        node.sleep(1000).await;
+        assert_eq!(reported(), ("b3".into(), "False/KubeletNotReady".into()));
     });
 }
 
