@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::WorldKind;
-use crate::file::{Drill, FileErrors, parse};
+use crate::file::{Drill, FileErrors, Placed, parse_placed};
 
 /// A drill that comes with the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,15 @@ impl Builtin {
     /// # Errors
     /// When a value makes no sense; the file itself is right.
     pub fn drill(&self, sets: &BTreeMap<String, String>) -> Result<Drill, FileErrors> {
-        parse(&format!("{}.yaml", self.name), self.text, sets, &read)
+        self.placed(sets).map(|placed| placed.drill)
+    }
+
+    /// As [`Builtin::drill`], with the places in its file.
+    ///
+    /// # Errors
+    /// As [`Builtin::drill`].
+    pub fn placed(&self, sets: &BTreeMap<String, String>) -> Result<Placed, FileErrors> {
+        parse_placed(&format!("{}.yaml", self.name), self.text, sets, &read)
     }
 }
 

@@ -11,6 +11,7 @@ pub mod file;
 pub mod history;
 mod objects;
 mod observe;
+pub mod preflight;
 mod probes;
 pub mod record;
 mod recorder;
@@ -25,7 +26,7 @@ pub mod view;
 
 pub use file::{Drill, schema};
 pub use observe::SeenPod;
-pub use runner::{Options, Progress, Unable, preflight, run, run_with};
+pub use runner::{Options, Progress, run, run_with};
 pub use scene::Scene;
 pub use span::{NotASpan, Span, length};
 pub use stage::{Stage, WorldKind};

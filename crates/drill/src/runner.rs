@@ -11,13 +11,12 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
-use crate::faults::Call;
-use crate::file::{Action, Drill};
+use crate::file::Drill;
 use crate::observe::Observer;
 use crate::record::{Entry, EntryKind, Record};
 use crate::recorder::Recorder;
 use crate::scene::Scene;
-use crate::{Stage, objects, probes, steps};
+use crate::{Stage, objects, preflight, probes, steps};
 
 /// How long the first look at the cluster may take.
 const FIRST_LOOK: Duration = Duration::from_secs(120);
@@ -44,43 +43,6 @@ pub struct Options {
     pub seed: Option<u64>,
 }
 
-/// A fault that this stage cannot make.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {message}")]
-pub struct Unable {
-    /// Path in the drill file, e.g. `spec.steps[2].fault`.
-    pub place: String,
-    /// What is missing.
-    pub message: String,
-}
-
-/// Asks the stage whether it can make all faults of a drill. Nothing is touched.
-///
-/// # Errors
-/// Every fault that it cannot make.
-pub fn preflight(stage: &Stage, drill: &Drill) -> Result<(), Vec<Unable>> {
-    let mut unable = Vec::new();
-    for (index, step) in drill.spec.steps.iter().enumerate() {
-        let Action::Fault(call) = &step.action else { continue };
-        let place = format!("spec.steps[{index}].fault");
-        let Some(known) = Call::of(call) else {
-            unable.push(Unable { place, message: format!("there is no fault {:?}", call.fault) });
-            continue;
-        };
-        if known.fault.only_in().is_some_and(|world| world != stage.kind) {
-            let message = format!("{} is possible in the virtual world only (--world sim)", call.fault);
-            unable.push(Unable { place, message });
-            continue;
-        }
-        for need in known.fault.needs(&known) {
-            if let Err(error) = need.ask(&*stage.machines) {
-                unable.push(Unable { place: place.clone(), message: error.to_string() });
-            }
-        }
-    }
-    if unable.is_empty() { Ok(()) } else { Err(unable) }
-}
-
 /// Plays a drill with the default [`Options`]; see [`run_with`].
 pub async fn run(
     stage: &Stage,
@@ -103,8 +65,9 @@ pub async fn run_with(
     let mut record = Record::new(&drill.metadata.name, stage.kind, options.seed, stage.world.now());
     record.description.clone_from(&drill.spec.description);
     record.settings = settings(drill);
-    if let Err(unable) = preflight(stage, drill) {
-        let lines: Vec<String> = unable.iter().map(ToString::to_string).collect();
+    let refused = preflight::problems(drill, stage.kind, &|ability| stage.machines.supports(ability));
+    if !refused.is_empty() {
+        let lines: Vec<String> = refused.iter().map(ToString::to_string).collect();
         record.aborted = Some(format!("refused before anything was touched: {}", lines.join("; ")));
         return record;
     }

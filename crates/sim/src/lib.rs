@@ -26,7 +26,7 @@ mod wire;
 
 use daruma_world::World;
 
-pub use machine::{Boot, Machine, MachineSpec, ServiceMain};
+pub use machine::{Boot, Machine, MachineSpec, ServiceMain, supports};
 pub use random::SeededRandom;
 pub use scope::{Ended, Scope};
 pub use store_backend::StoreBackend;

@@ -19,6 +19,9 @@ const RESTART_DELAY: Duration = Duration::from_secs(10);
 /// What a service gets to end (`DefaultTimeoutStopSec` of systemd-system.conf(5)).
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(90);
 
+/// The service that a machine's init keeps.
+pub const SERVICE: &str = "kubelet";
+
 /// The machines of `shape`.
 pub fn specs(world: &World, shape: &Shape, pki: &Pki, subnet: Subnet, images: &Path) -> Result<Vec<MachineSpec>> {
     shape.machines.iter().map(|machine| spec(world, shape, pki, subnet, images, machine)).collect()
@@ -44,7 +47,7 @@ pub fn spec(world: &World, shape: &Shape, pki: &Pki, subnet: Subnet, images: &Pa
         machine_id: identity.replace('-', ""),
         system_uuid: identity,
         command: machine_files::kubelet_command(shape, machine),
-        service: "kubelet".to_owned(),
+        service: SERVICE.to_owned(),
         restart_delay: RESTART_DELAY,
         env: std::env::var("DARUMA_LOG").map(|level| BTreeMap::from([("DARUMA_LOG".to_owned(), level)])).unwrap_or_default(),
         log_file: PathBuf::from("/var/log/kubelet.log"),

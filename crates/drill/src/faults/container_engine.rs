@@ -3,10 +3,11 @@
 //! Where machines have no service of that name, their engine is a part of the kubelet (the embedded engine of real
 //! machines), and its process is the kubelet's. Containers go on in either case: what holds them are their shims.
 
-use daruma_world::machines::{Ability, MachineError, Machines, Program, Signal};
+use daruma_world::machines::{Ability, MachineError, Program, Signal};
 use futures::future::BoxFuture;
 
 use super::{Aim, Call, Fault, FaultError, Need, Parameter, program};
+use crate::preflight::Supports;
 use crate::scene::Scene;
 
 /// The services that can be the engine, as init calls them.
@@ -17,8 +18,8 @@ const KUBELET: &str = "kubelet";
 ///
 /// # Errors
 /// There is none.
-pub(super) fn service(machines: &dyn Machines, signal: Signal) -> Result<&'static str, MachineError> {
-    let can = |service: &str| machines.supports(&Ability::Signal(&Program::Service(service.to_owned()), signal));
+pub(super) fn service(supports: Supports<'_>, signal: Signal) -> Result<&'static str, MachineError> {
+    let can = |service: &str| supports(&Ability::Signal(&Program::Service(service.to_owned()), signal));
     can(OWN).map(|()| OWN).or_else(|_| can(KUBELET).map(|()| KUBELET))
 }
 
@@ -52,7 +53,7 @@ impl Fault for ContainerEngine {
 
     fn inflict<'a>(&'a self, scene: &'a Scene, call: &'a Call<'a>) -> BoxFuture<'a, Result<(), FaultError>> {
         Box::pin(async move {
-            let service = service(scene.hands(), program::signal(call)?)?;
+            let service = service(&|ability| scene.hands().supports(ability), program::signal(call)?)?;
             let name = if service == OWN { "container-engine" } else { "kubelet, which is the container engine here," };
             program::to_service(scene, call, service, name).await
         })

@@ -1,6 +1,8 @@
 //! What a fault asks of the machines before anything is touched.
 
-use daruma_world::machines::{Ability, LinkEffect, MachineError, Machines, Pressure, Program, Signal};
+use daruma_world::machines::{Ability, LinkEffect, MachineError, Pressure, Program, Signal};
+
+use crate::preflight::Supports;
 
 /// An ability, owned.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,13 +34,13 @@ impl Need {
         Self::Signal(Program::Service(name.to_owned()), signal)
     }
 
-    /// Asks the machines.
+    /// Asks what the machines can do.
     ///
     /// # Errors
     /// What is missing.
-    pub fn ask(&self, machines: &dyn Machines) -> Result<(), MachineError> {
-        machines.supports(&match self {
-            Self::Engine(signal) => return super::container_engine::service(machines, *signal).map(drop),
+    pub fn ask(&self, supports: Supports<'_>) -> Result<(), MachineError> {
+        supports(&match self {
+            Self::Engine(signal) => return super::container_engine::service(supports, *signal).map(drop),
             Self::Link(effect) => Ability::Link(*effect),
             Self::Pressure(pressure) => Ability::Pressure(*pressure),
             Self::Signal(program, signal) => Ability::Signal(program, *signal),

@@ -19,6 +19,7 @@
 
 mod cluster;
 mod parse;
+mod placed;
 mod power;
 mod probe;
 mod schema;
@@ -39,7 +40,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use cluster::{ClusterSpec, Preload, Settings, ZONE_LABEL};
-pub use parse::{FileError, FileErrors, parse};
+pub use parse::{FileError, FileErrors, parse, parse_placed};
+pub use placed::{Placed, Problem};
 pub use probe::{Destination, DnsProbe, HttpProbe, Probe, Via, Writer};
 pub use schema::schema;
 pub use step::{Action, DrainCall, FaultCall, PatchCall, PatchType, ScaleCall, Step};

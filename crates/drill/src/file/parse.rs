@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use super::placed::{Placed, Places};
 use super::yaml::{Data, Fault, Key, Node, Position, documents};
 use super::{API_VERSION, Drill, verify};
 
@@ -59,6 +60,19 @@ pub fn parse(
     sets: &BTreeMap<String, String>,
     read: &dyn Fn(&str) -> Result<String, String>,
 ) -> Result<Drill, FileErrors> {
+    parse_placed(name, text, sets, read).map(|placed| placed.drill)
+}
+
+/// As [`parse`], for those who may find out more that is wrong.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_placed(
+    name: &str,
+    text: &str,
+    sets: &BTreeMap<String, String>,
+    read: &dyn Fn(&str) -> Result<String, String>,
+) -> Result<Placed, FileErrors> {
     let alone = |root: Option<&Node>, fault: Fault| {
         let position = fault.at.unwrap_or(Position { line: 1, column: 1 });
         let place = root.zip(fault.at).map(|(root, at)| root.path_of(at)).unwrap_or_default();
@@ -77,17 +91,9 @@ pub fn parse(
         include(spec, &values, read).map_err(|fault| alone(None, fault))?;
     }
     let drill = Drill::deserialize(&root).map_err(|fault| alone(Some(&root), fault))?;
-    let mut errors: Vec<FileError> = verify::problems(&drill)
-        .into_iter()
-        .map(|problem| FileError {
-            file: name.to_owned(),
-            position: root.position(&problem.place),
-            place: problem.place,
-            message: problem.message,
-        })
-        .collect();
-    errors.sort();
-    if errors.is_empty() { Ok(drill) } else { Err(FileErrors(errors)) }
+    let file = Places { name: name.to_owned(), root };
+    file.refuse(verify::problems(&drill))?;
+    Ok(Placed { drill, file })
 }
 
 /// Says what the file is before complaining of details.

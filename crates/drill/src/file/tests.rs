@@ -105,7 +105,21 @@ fn mistakes_with_their_places() {
         (&WHOLE.replace("zone: a,", "zone: c,"), &[], "spec.steps[3].target.zone: no machine is in zone \"c\"; there are a, b"),
         (&WHOLE.replace("undo: slow", "undo: fast"), &[], "drill.yaml:23:6: spec.steps[4].undo: no fault \"fast\" was made"),
         (&WHOLE.replace("at: 10s", "at: 40m"), &[], "spec.steps[0].at: 40m is after the end of the drill (spec.limit is 30m)"),
-        (&WHOLE.replace("after: power-off", "after: reset"), &[], "spec.checks[0]"),
+        (
+            &WHOLE.replace("after: power-off", "after: reset"),
+            &[],
+            "drill.yaml:28:26: spec.checks[0].nodeDetectedWithin.after: no step \"reset\"; there is",
+        ),
+        (
+            &WHOLE.replace("limit: 60s", "limit: 0s"),
+            &[],
+            "drill.yaml:28:44: spec.checks[0].nodeDetectedWithin.limit: nothing happens within no time",
+        ),
+        (
+            &WHOLE.replace("kube-controller-manager.kube-api-qps", "kube-api-qps"),
+            &[],
+            "drill.yaml:10:49: spec.settings.set.kube-api-qps: \"kube-api-qps\": write component.flag",
+        ),
         (&step("{undo: slow}"), &[], "spec.steps[7].undo: \"slow\" has been undone by a step above"),
         (
             &step("{fault: power-on, target: {machine: worker-0}}"),
@@ -194,7 +208,10 @@ fn all_mistakes_are_told_at_once() {
         WHOLE.replace("fault: power-off", "fault: off").replace("undo: slow", "undo: fast").replace("limit: 2m", "limit: 0s");
     let FileErrors(errors) = read(&text, &[]).unwrap_err();
     let places: Vec<&str> = errors.iter().map(|error| error.place.as_str()).collect();
-    assert_eq!(places, ["spec.steps[0].fault", "spec.steps[1].waitFor.limit", "spec.steps[4].undo", "spec.checks[0]"]);
+    assert_eq!(
+        places,
+        ["spec.steps[0].fault", "spec.steps[1].waitFor.limit", "spec.steps[4].undo", "spec.checks[0].nodeDetectedWithin.after"]
+    );
 }
 
 #[test]

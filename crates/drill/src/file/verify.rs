@@ -7,19 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::power::Powers;
-use super::{Action, Destination, Drill, Probe, Step, Via, WaitFor};
+use super::{Action, Destination, Drill, Probe, Problem, Step, Via, WaitFor};
 use crate::Span;
 use crate::checks::Known;
 use crate::faults::{self, Call, target_problems};
 use crate::objects;
 use crate::view::Command;
-
-/// Something wrong, with its path in the document.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
-    pub place: String,
-    pub message: String,
-}
 
 /// Most machines of one kind, so that their addresses can be told apart.
 const MOST_MACHINES: u32 = 50_000;
@@ -44,7 +37,7 @@ struct Problems<'a> {
 
 impl Problems<'_> {
     fn add(&mut self, place: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(Problem { place: place.into(), message: message.into() });
+        self.problems.push(Problem::new(place, message));
     }
 
     fn cluster(&mut self) {
@@ -85,7 +78,7 @@ impl Problems<'_> {
         for key in spec.settings.set.keys() {
             if !key.split_once('.').is_some_and(|(component, flag)| !component.is_empty() && !flag.is_empty()) {
                 self.add(
-                    "spec.settings.set",
+                    format!("spec.settings.set.{key}"),
                     format!("{key:?}: write component.flag, e.g. kube-controller-manager.kube-api-qps"),
                 );
             }
@@ -168,7 +161,7 @@ impl Problems<'_> {
         if let Some(pod) = &to.pod {
             let mut problems = Vec::new();
             faults::pod_problems(&format!("{place}.pod"), pod, &self.drill.spec.cluster, &mut problems);
-            self.problems.extend(problems.into_iter().map(|(place, message)| Problem { place, message }));
+            self.problems.extend(problems.into_iter().map(|(place, message)| Problem::new(place, message)));
             if to.port.is_none() {
                 self.add(place, "a pod is asked at a port: say which");
             }
@@ -228,8 +221,7 @@ impl Problems<'_> {
                 };
                 let below = known.problems(&self.drill.spec.cluster);
                 let clean = below.is_empty();
-                self.problems
-                    .extend(below.into_iter().map(|(below, message)| Problem { place: format!("{place}.{below}"), message }));
+                self.problems.extend(below.into_iter().map(|(below, message)| Problem::new(format!("{place}.{below}"), message)));
                 if call.lasting.is_some() && !known.fault.lasts() {
                     self.add(
                         format!("{place}.for"),
@@ -244,7 +236,7 @@ impl Problems<'_> {
                     let identity = step.identity();
                     let message =
                         format!("another fault above is called {identity:?}, and one of them ends by itself: give them names");
-                    self.problems.push(Problem { place: format!("{place}.for"), message });
+                    self.add(format!("{place}.for"), message);
                 }
                 state.timed |= call.lasting.is_some();
                 state.steps += 1;
@@ -317,7 +309,7 @@ impl Problems<'_> {
         }
         let mut problems = Vec::new();
         target_problems(place, target, &self.drill.spec.cluster, &mut problems);
-        self.problems.extend(problems.into_iter().map(|(place, message)| Problem { place, message }));
+        self.problems.extend(problems.into_iter().map(|(place, message)| Problem::new(place, message)));
     }
 
     fn wait(&mut self, place: &str, wait: &WaitFor) {
@@ -360,8 +352,13 @@ impl Problems<'_> {
     fn checks(&mut self) {
         let known = known(self.drill);
         for (index, check) in self.drill.spec.checks.iter().enumerate() {
+            let place = format!("spec.checks[{index}].{}", check.name());
             for message in check.validate(&known) {
-                self.add(format!("spec.checks[{index}]"), message);
+                // What is wrong with one field begins with its name.
+                match message.split_once(": ") {
+                    Some((field, rest)) if !field.contains(' ') => self.add(format!("{place}.{field}"), rest),
+                    _ => self.add(&place, message),
+                }
             }
         }
     }

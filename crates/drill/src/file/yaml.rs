@@ -207,24 +207,28 @@ impl Node {
         }
     }
 
-    /// Where `path` (`spec.steps[2].target`) is, or as much of it as there is. A map's entry is where its key is.
+    /// Where `path` (`spec.steps[2].target`) is, or as much of it as there is. A map's entry is where its key is. Keys may have dots
+    /// in them: the longest that fits is meant.
     pub(super) fn position(&self, path: &str) -> Position {
-        let mut at = self.at;
-        let mut node = self;
-        for part in parts(path) {
-            match (&node.data, part) {
-                (Data::Map(entries), Part::Key(key)) => match entries.iter().find(|(one, _)| one.text == key) {
-                    Some((key, value)) => (at, node) = (key.at, value),
-                    None => break,
-                },
-                (Data::List(items), Part::Index(index)) => match items.get(index) {
-                    Some(item) => (at, node) = (item.at, item),
-                    None => break,
-                },
-                _ => break,
-            }
+        let (mut at, mut node, mut rest) = (self.at, self, path);
+        loop {
+            let next = match &node.data {
+                Data::Scalar { .. } => None,
+                Data::List(items) => rest.strip_prefix('[').and_then(|rest| rest.split_once(']')).and_then(|(index, rest)| {
+                    let item = items.get(index.parse::<usize>().ok()?)?;
+                    Some((item.at, item, rest))
+                }),
+                Data::Map(entries) => {
+                    let fits = entries.iter().filter_map(|(key, value)| {
+                        let rest = rest.strip_prefix(key.text.as_str())?;
+                        (rest.is_empty() || rest.starts_with(['.', '['])).then_some((key.at, value, rest))
+                    });
+                    fits.min_by_key(|(_, _, rest)| rest.len())
+                }
+            };
+            let Some((place, inner, left)) = next else { return at };
+            (at, node, rest) = (place, inner, left.strip_prefix('.').unwrap_or(left));
         }
-        at
     }
 
     /// Path of the innermost thing that begins at `at`; empty where there is none.
@@ -316,24 +320,6 @@ fn substituted(text: &str, values: &BTreeMap<String, String>) -> Result<String, 
     Ok(output)
 }
 
-enum Part<'a> {
-    Key(&'a str),
-    Index(usize),
-}
-
-/// Splits `spec.steps[2].target`. Keys with dots are not needed.
-fn parts(path: &str) -> Vec<Part<'_>> {
-    let mut parts = Vec::new();
-    for key in path.split('.').filter(|key| !key.is_empty()) {
-        let (name, indexes) = key.split_once('[').unwrap_or((key, ""));
-        if !name.is_empty() {
-            parts.push(Part::Key(name));
-        }
-        parts.extend(indexes.split('[').filter_map(|index| index.trim_end_matches(']').parse().ok()).map(Part::Index));
-    }
-    parts
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -352,8 +338,15 @@ mod tests {
             ("spec.steps[1].sleep", 5, 5),
             ("spec.steps[1].sleep.nothing", 5, 5),
             ("spec.steps[7]", 2, 3),
+            ("", 1, 1),
         ] {
             assert_eq!(node.position(path), Position { line, column }, "{path}");
+        }
+        let dotted = one("set:\n  a: 1\n  a.b: {c: 2}\n  a.bc: 3\n");
+        for (path, line, column) in
+            [("set.a", 2, 3), ("set.a.b", 3, 3), ("set.a.b.c", 3, 9), ("set.a.bc", 4, 3), ("set.a.d", 2, 3)]
+        {
+            assert_eq!(dotted.position(path), Position { line, column }, "{path}");
         }
         assert_eq!(node.path_of(Position { line: 4, column: 14 }), "spec.steps[0].target.machine");
         assert_eq!(node.path_of(Position { line: 4, column: 23 }), "spec.steps[0].target.machine");

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use daruma_drill::record::EntryKind;
-use daruma_drill::{Options, preflight, run_with, undo};
+use daruma_drill::{Options, WorldKind, preflight, run_with, undo};
 use daruma_world::machines::PowerState;
 
 use crate::bench::{Bench, Lines, drill, says, timeline};
@@ -76,10 +76,11 @@ fn by_the_next_command_after_a_kill() {
 fn what_cannot_be_done_is_refused_before() {
     let mut bench = Bench::new(1);
     let drill = drill("\n  steps: [{note: x}, {fault: clock-skew, target: {machine: worker-0}, with: {offsetMs: 5}}]\n");
-    assert_eq!(preflight(&bench.stage, &drill), Ok(()));
-    bench.stage.kind = daruma_drill::WorldKind::Real;
-    let unable = preflight(&bench.stage, &drill).unwrap_err();
-    assert_eq!(unable[0].place, "spec.steps[1].fault");
+    let problems = |world| preflight::problems(&drill, world, &|ability| bench.stage.machines.supports(ability));
+    assert_eq!(problems(WorldKind::Sim), []);
+    let refused = problems(WorldKind::Real);
+    assert_eq!((refused.len(), refused[0].place.as_str()), (1, "spec.steps[1].fault"));
+    bench.stage.kind = WorldKind::Real;
     let (record, lines) = bench.play(&drill, None);
     assert!(record.aborted.unwrap().starts_with("refused before anything was touched: spec.steps[1].fault: clock-skew"));
     assert!(lines.0.is_empty());

@@ -150,6 +150,28 @@ const NO_TORN_WRITES: &str = "on a real disk a power cut loses what was not sync
 const NO_CLOCK_OFFSET: &str = "a machine on this kernel has the host's wall clock (time namespaces do not cover it): play \
                                clock skew in the virtual world";
 
+/// What machines of this host can do whose inits keep these services; there need not be any yet.
+///
+/// # Errors
+/// They cannot do it, and why.
+pub fn supports(services: &BTreeSet<String>, ability: &Ability<'_>) -> Result<(), MachineError> {
+    match ability {
+        Ability::Link(effect) => unsupported(probe::supports(*effect)),
+        Ability::Pressure(Pressure::SlowDisk { .. }) => Err(MachineError::Unsupported(NO_SLOW_DISK.to_owned())),
+        Ability::Signal(Program::Container(_), Signal::Stop | Signal::Start) => {
+            Err(MachineError::Unsupported("containers are started by the kubelet alone: kill or pause them".to_owned()))
+        }
+        Ability::Signal(Program::Service(name), _) if !services.contains(name) => {
+            let known: Vec<&str> = services.iter().map(String::as_str).collect();
+            Err(MachineError::Unsupported(format!("the machines have no service {name:?}; there is {}", known.join(", "))))
+        }
+        Ability::Pressure(_) | Ability::Signal(..) => Ok(()),
+        Ability::Hang => unsupported(doctor::freezer()),
+        Ability::ClockOffset => Err(MachineError::Unsupported(NO_CLOCK_OFFSET.to_owned())),
+        Ability::TornWrites => Err(MachineError::Unsupported(NO_TORN_WRITES.to_owned())),
+    }
+}
+
 impl Machines for SupervisedMachines {
     fn list(&self) -> Answer<Vec<MachineInfo>> {
         let status = self.status();
@@ -162,21 +184,7 @@ impl Machines for SupervisedMachines {
     }
 
     fn supports(&self, ability: &Ability<'_>) -> Result<(), MachineError> {
-        match ability {
-            Ability::Link(effect) => unsupported(probe::supports(*effect)),
-            Ability::Pressure(Pressure::SlowDisk { .. }) => Err(MachineError::Unsupported(NO_SLOW_DISK.to_owned())),
-            Ability::Signal(Program::Container(_), Signal::Stop | Signal::Start) => {
-                Err(MachineError::Unsupported("containers are started by the kubelet alone: kill or pause them".to_owned()))
-            }
-            Ability::Signal(Program::Service(name), _) if !self.services.contains(name) => {
-                let known: Vec<&str> = self.services.iter().map(String::as_str).collect();
-                Err(MachineError::Unsupported(format!("the machines have no service {name:?}; there is {}", known.join(", "))))
-            }
-            Ability::Pressure(_) | Ability::Signal(..) => Ok(()),
-            Ability::Hang => unsupported(doctor::freezer()),
-            Ability::ClockOffset => Err(MachineError::Unsupported(NO_CLOCK_OFFSET.to_owned())),
-            Ability::TornWrites => Err(MachineError::Unsupported(NO_TORN_WRITES.to_owned())),
-        }
+        supports(&self.services, ability)
     }
 
     fn power_off(&self, name: &str, torn: bool) -> Answer<()> {

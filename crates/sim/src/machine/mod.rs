@@ -24,6 +24,7 @@ use hardware::VirtualHardware;
 pub(crate) use hull::Hull;
 use services::Services;
 pub(crate) use switches::VirtualMachines;
+pub use switches::supports;
 
 /// Greatest packet on the network card, as on the real machines' veth.
 const MTU: u32 = 1500;

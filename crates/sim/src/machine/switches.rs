@@ -108,6 +108,19 @@ fn button(hull: Arc<Hull>, press: impl FnOnce(Arc<Hull>) -> Answer<()>) -> Answe
     async move { receiver.await.unwrap_or_else(|_| Err(MachineError::Failed("the world has ended".into()))) }.boxed()
 }
 
+/// What simulated machines can do.
+///
+/// # Errors
+/// They cannot do it, and why.
+pub fn supports(ability: &Ability<'_>) -> Result<(), MachineError> {
+    match ability {
+        Ability::Signal(Program::Container(_), Signal::Stop | Signal::Start) => {
+            Err(MachineError::Unsupported("containers are started by the kubelet alone: kill or pause them".to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Machines for VirtualMachines {
     fn list(&self) -> Answer<Vec<MachineInfo>> {
         let universe = self.universe.clone();
@@ -115,12 +128,7 @@ impl Machines for VirtualMachines {
     }
 
     fn supports(&self, ability: &Ability<'_>) -> Result<(), MachineError> {
-        match ability {
-            Ability::Signal(Program::Container(_), Signal::Stop | Signal::Start) => {
-                Err(MachineError::Unsupported("containers are started by the kubelet alone: kill or pause them".to_owned()))
-            }
-            _ => Ok(()),
-        }
+        supports(ability)
     }
 
     fn power_off(&self, name: &str, torn: bool) -> Answer<()> {

@@ -43,7 +43,7 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
     for point in points {
         let mut sets = point.clone();
         let settings = [sets.remove("grace"), sets.remove("toleration")];
-        let mut drill = flags.source.drill_with(&sets)?;
+        let mut drill = flags.source.for_rehearsal(&sets)?;
         set(&mut drill, settings)?;
         let rehearsed = Rehearsal { seed: flags.seed, invariants: false }
             .play(&drill, &mut (), &|| interrupt.asked())

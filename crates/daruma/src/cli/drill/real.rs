@@ -1,5 +1,6 @@
 //! A drill on real machines: a cluster of its own, or one that is up already.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
@@ -7,30 +8,30 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use daruma_cluster::shape::Shape;
 use daruma_cluster::simulated;
-use daruma_drill::file::{Action, Drill};
+use daruma_drill::file::{Drill, Placed, Problem};
 use daruma_drill::report::Report;
-use daruma_drill::{Options, Progress, Stage, WorldKind, undo as undoing};
+use daruma_drill::{Options, Progress, Stage, WorldKind, preflight, undo as undoing};
 use daruma_host::supervisor::{self, SupervisorError};
 
 use super::interrupt::Interrupt;
 use super::lock::Lock;
+use super::source::settings_problems;
 use crate::cli::Which;
 use crate::cli::cluster_directory::ClusterDirectory;
 use crate::cli::cluster_machines::ClusterMachines;
+use crate::cli::up_machines::SERVICE;
 
-/// Faults of programs that simulated nodes do not run in a real cluster.
-const NEEDS_AGENTS: [&str; 2] = ["kube-proxy", "network-agent"];
 /// File in the cluster's directory that says what a drill must still take back.
 const JOURNAL: &str = "drill-journal.json";
 
 /// Plays the drill. Where the chosen cluster is up it is used as it is and stays up; else one of the drill's shape is
 /// started, and taken down at the end unless `keep`.
-pub fn play(drill: &Drill, which: &Which, keep: bool, progress: &mut dyn Progress, interrupt: &Interrupt) -> Result<Report> {
-    refuse(drill)?;
+pub fn play(placed: &Placed, which: &Which, keep: bool, progress: &mut dyn Progress, interrupt: &Interrupt) -> Result<Report> {
+    let drill = &placed.drill;
     let directory = ClusterDirectory::of(which);
     let found = is_up(which)?;
     if found {
-        fits(drill, &directory)?;
+        fits(placed, &directory)?;
     } else if directory.shape()?.is_some() {
         bail!(
             "cluster {:?} is down, but its disks are there; bring it back with `daruma up`, remove it with `daruma down`, \
@@ -114,45 +115,33 @@ fn is_up(which: &Which) -> Result<bool> {
     }
 }
 
-/// What only the virtual world can be.
-fn refuse(drill: &Drill) -> Result<()> {
-    if !drill.spec.cluster.preload.is_empty() {
-        bail!("spec.cluster.preload: a ready-made state can be loaded in the virtual world only (--world sim)");
-    }
+/// What real machines refuse, beside what the drill itself does wrong.
+pub fn problems(drill: &Drill) -> Vec<Problem> {
+    let services = BTreeSet::from([SERVICE.to_owned()]);
+    let mut problems =
+        preflight::problems(drill, WorldKind::Real, &|ability| daruma_host::machines::supports(&services, ability));
+    problems.extend(settings_problems(drill));
     if drill.spec.cluster.simulated > simulated::MOST {
-        bail!("spec.cluster.simulated: beside real machines there can be at most {} simulated nodes", simulated::MOST);
+        let message = format!("beside real machines there can be at most {} simulated nodes", simulated::MOST);
+        problems.push(Problem::new("spec.cluster.simulated", message));
     }
-    for (index, probe) in drill.spec.probes.iter().enumerate() {
-        if probe.from.as_deref().is_some_and(simulated::is_name) {
-            bail!(
-                "spec.probes[{index}].from: a simulated node has no sockets outside of its simulation; ask from a real machine"
-            );
-        }
-    }
-    for (index, step) in drill.spec.steps.iter().enumerate() {
-        if let Action::Fault(call) = &step.action
-            && NEEDS_AGENTS.contains(&call.fault.as_str())
-            && let Some(node) = call.target.machine.iter().chain(&call.target.machines).find(|name| simulated::is_name(name))
-        {
-            bail!("spec.steps[{index}].fault: {} does not run on {node}: it is simulated", call.fault);
-        }
-    }
-    Ok(())
+    problems
 }
 
 /// Whether a cluster that is up has the machines that the drill names.
-fn fits(drill: &Drill, directory: &ClusterDirectory) -> Result<()> {
+fn fits(placed: &Placed, directory: &ClusterDirectory) -> Result<()> {
     let shape = directory.existing_shape()?;
-    let missing: Vec<String> = drill.spec.cluster.machines().filter(|machine| !has(&shape, machine)).collect();
-    if !missing.is_empty() {
-        bail!(
+    let missing: Vec<String> = placed.drill.spec.cluster.machines().filter(|machine| !has(&shape, machine)).collect();
+    let problem = || {
+        let message = format!(
             "the drill needs {}, which cluster {:?} does not have; choose another name for a cluster of its own (--name), \
-             or add workers (`daruma node add`)",
+             or add nodes (`daruma node add`)",
             missing.join(", "),
             shape.name
         );
-    }
-    Ok(())
+        Problem::new("spec.cluster", message)
+    };
+    Ok(placed.refuse((!missing.is_empty()).then(problem).into_iter().collect())?)
 }
 
 fn has(shape: &Shape, machine: &str) -> bool {

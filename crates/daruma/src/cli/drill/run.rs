@@ -14,7 +14,7 @@ use daruma_rehearsal::Rehearsal;
 
 use super::interrupt::Interrupt;
 use super::outcome::{self, Timeline};
-use super::{Source, World, real};
+use super::{Source, World, real, source};
 use crate::cli::Which;
 
 /// More nodes than this are rehearsed without the standing invariants, which read every change of a pod or a node once more.
@@ -47,8 +47,13 @@ pub struct Flags {
 
 /// Plays the drill. Exit code 0 only if every check held.
 pub fn run(flags: &Flags, which: &Which) -> Result<ExitCode> {
-    let drill = flags.source.drill()?;
-    let world = chosen_world(flags, &drill)?;
+    let placed = flags.source.placed()?;
+    let drill = &placed.drill;
+    let world = chosen_world(flags, drill)?;
+    placed.refuse(match world {
+        World::Sim => source::rehearsal_problems(drill),
+        World::Real => real::problems(drill),
+    })?;
     if world == World::Sim {
         daruma_host::memory::compute_on(1);
     }
@@ -56,8 +61,8 @@ pub fn run(flags: &Flags, which: &Which) -> Result<ExitCode> {
     let mut timeline = Timeline(outcome::style());
     let progress: &mut dyn Progress = if flags.quiet { &mut () } else { &mut timeline };
     let report = match world {
-        World::Sim => rehearse(flags, &drill, progress, &interrupt)?,
-        World::Real => real::play(&drill, which, flags.keep, progress, &interrupt)?,
+        World::Sim => rehearse(flags, drill, progress, &interrupt)?,
+        World::Real => real::play(&placed, which, flags.keep, progress, &interrupt)?,
     };
     println!("\n{}", terminal::summary(&report, outcome::style()).trim_end());
     let directory = flags.report.clone().unwrap_or_else(|| PathBuf::from(format!("drill-{}", drill.metadata.name)));

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use daruma_drill::file::{self, Drill};
-use daruma_drill::{WorldKind, builtin};
+use daruma_drill::file::{self, Drill, Placed, Problem};
+use daruma_drill::{WorldKind, builtin, preflight};
 
 /// The drill and values of its parameters.
 #[derive(Debug, Clone, Args)]
@@ -34,17 +34,26 @@ impl Source {
         fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
     }
 
-    /// The drill, verified, with its parameters put in.
-    pub fn drill(&self) -> Result<Drill> {
-        self.drill_with(&BTreeMap::new())
+    /// The drill, verified, with its parameters put in, and with its places in the file.
+    pub fn placed(&self) -> Result<Placed> {
+        self.placed_with(&BTreeMap::new())
     }
 
-    /// As [`Source::drill`], with further values.
-    pub fn drill_with(&self, more: &BTreeMap<String, String>) -> Result<Drill> {
+    /// The drill for the virtual world, with further values of parameters.
+    ///
+    /// # Errors
+    /// What is wrong with it, or cannot be done there.
+    pub fn for_rehearsal(&self, more: &BTreeMap<String, String>) -> Result<Drill> {
+        let placed = self.placed_with(more)?;
+        placed.refuse(rehearsal_problems(&placed.drill))?;
+        Ok(placed.drill)
+    }
+
+    fn placed_with(&self, more: &BTreeMap<String, String>) -> Result<Placed> {
         let mut sets: BTreeMap<String, String> = self.sets.iter().cloned().collect();
         sets.extend(more.iter().map(|(key, value)| (key.clone(), value.clone())));
         if let Some(known) = builtin::find(&self.drill) {
-            return Ok(known.drill(&sets)?);
+            return Ok(known.placed(&sets)?);
         }
         let text = self.text()?;
         let directory = Path::new(&self.drill).parent().unwrap_or(Path::new(".")).to_owned();
@@ -52,13 +61,30 @@ impl Source {
             let path = directory.join(name);
             fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
         };
-        Ok(file::parse(&self.drill, &text, &sets, &read)?)
+        Ok(file::parse_placed(&self.drill, &text, &sets, &read)?)
     }
 
     /// The only world that a built-in drill makes sense in.
     pub fn only_in(&self) -> Option<WorldKind> {
         builtin::find(&self.drill).and_then(|drill| drill.only_in)
     }
+}
+
+/// What cannot be done of it in the virtual world.
+pub fn rehearsal_problems(drill: &Drill) -> Vec<Problem> {
+    preflight::problems(drill, WorldKind::Sim, &daruma_sim::supports).into_iter().chain(settings_problems(drill)).collect()
+}
+
+/// Settings of components that there are not, or that make no sense.
+pub fn settings_problems(drill: &Drill) -> Vec<Problem> {
+    let problem = |(name, value): (&String, &String)| {
+        let (component, flag) = name.split_once('.')?;
+        let error = crate::components::check_setting(component, flag, value).err()?.to_string();
+        // It begins with the setting as the command line has it.
+        let message = error.split_once(": ").map_or(error.as_str(), |(_, message)| message);
+        Some(Problem::new(format!("spec.settings.set.{name}"), message))
+    };
+    drill.spec.settings.set.iter().filter_map(problem).collect()
 }
 
 /// `KEY=VALUE` taken apart.

@@ -1,5 +1,6 @@
 //! `daruma sim explore`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -34,7 +35,7 @@ pub struct Flags {
 
 /// Plays seed after seed. Exit code 0 if all held.
 pub fn run(flags: &Flags) -> Result<ExitCode> {
-    let drill = flags.source.drill()?;
+    let drill = flags.source.for_rehearsal(&BTreeMap::new())?;
     let jobs = flags.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
     daruma_host::memory::compute_on(jobs);
     let interrupt = Interrupt::listen()?;

@@ -90,12 +90,7 @@ impl Machines for SimulatedMachines {
 
     /// Whatever the virtual world can do.
     fn supports(&self, ability: &Ability<'_>) -> Result<(), MachineError> {
-        match ability {
-            Ability::Signal(Program::Container(_), Signal::Stop | Signal::Start) => {
-                Err(MachineError::Unsupported("containers are started by the kubelet alone: kill or pause them".to_owned()))
-            }
-            _ => Ok(()),
-        }
+        daruma_sim::supports(ability)
     }
 
     fn power_off(&self, name: &str, torn: bool) -> Answer<()> {
