@@ -70,9 +70,16 @@ fn bad_files() {
         ),
         (
             "  steps:\n  - {fault: power-off, target: {machine: worker-1}}\n  - {fault: power-off, target: {machine: worker-1}}\n",
-            "worker-1 is off at this step",
+            "bad.yaml:7:6: spec.steps[1].fault: power-off: worker-1 is off at this step",
         ),
-        ("  steps: []\n  checks:\n  - failedRequestsAtMost: {probe: wob, count: 0}\n", "no probe \"wob\""),
+        (
+            "  cluster: {simulated: 2, zones: [a, b]}\n  steps:\n  - {fault: kube-proxy, target: {zone: b}, with: {how: kill}}\n",
+            "bad.yaml:7:34: spec.steps[0].target.zone: kube-proxy does not run on simulated-1: it is simulated",
+        ),
+        (
+            "  steps: []\n  checks:\n  - failedRequestsAtMost: {probe: wob, count: 0}\n",
+            "bad.yaml:7:28: spec.checks[0].failedRequestsAtMost.probe: no probe \"wob\"",
+        ),
         ("  colour: red\n  steps: []\n", "bad.yaml:5:3: spec.colour: unknown field"),
         ("  steps: [\n", "bad.yaml:"),
     ];
@@ -83,6 +90,34 @@ fn bad_files() {
             assert_eq!(output.status.code(), Some(1), "{body}");
             assert!(text(&output).contains(words), "{body} is refused with {}", text(&output));
         }
+    }
+    let one_world = [
+        (
+            "real",
+            "  steps:\n  - note: x\n  - {fault: clock-skew, target: {machine: worker-0}, with: {offsetMs: 5}}\n",
+            "bad.yaml:7:6: spec.steps[1].fault: clock-skew is possible in the virtual world only",
+        ),
+        (
+            "real",
+            "  steps: []\n  cluster:\n    preload: [{deployment: web, replicas: 3}]\n",
+            "bad.yaml:7:5: spec.cluster.preload: a ready-made state can be loaded in the virtual world only",
+        ),
+        (
+            "real",
+            "  steps: []\n  cluster: {simulated: 1}\n  probes:\n  - {name: a, from: simulated-0, http: {to: {service: web}}}\n",
+            "bad.yaml:8:15: spec.probes[0].from: a simulated node has no sockets",
+        ),
+        (
+            "sim",
+            "  steps: []\n  settings:\n    set:\n      kubelet.max-podz: 5\n",
+            "bad.yaml:8:7: spec.settings.set.kubelet.max-podz: kubelet has no such flag; it has",
+        ),
+    ];
+    for (world, body, words) in one_world {
+        fs::write(directory.join("bad.yaml"), format!("{head}{body}")).expect("a file");
+        let output = daruma(&directory, &["drill", "run", "bad.yaml", "--world", world]);
+        assert_eq!(output.status.code(), Some(1), "{body}");
+        assert!(text(&output).contains(words), "{body} is refused with {}", text(&output));
     }
     assert!(!directory.join("root").exists(), "nothing was touched");
     let unknown = daruma(&directory, &["drill", "run", "no-such-drill"]);

@@ -4,7 +4,8 @@ use daruma_world::machines::{Ability, MachineError};
 
 use crate::WorldKind;
 use crate::faults::Call;
-use crate::file::{Action, Drill, Problem};
+use crate::file::simulated::{certain, no_link, no_link_between, only_simulated};
+use crate::file::{Action, Drill, Problem, is_simulated};
 
 /// Says what machines can do, as [`daruma_world::machines::Machines::supports`] does.
 pub type Supports<'a> = &'a dyn Fn(&Ability<'_>) -> Result<(), MachineError>;
@@ -40,5 +41,30 @@ fn real(drill: &Drill, problems: &mut Vec<Problem>) {
     if !drill.spec.cluster.preload.is_empty() {
         let message = "a ready-made state can be loaded in the virtual world only (--world sim)";
         problems.push(Problem::new("spec.cluster.preload", message));
+    }
+    for (index, probe) in drill.spec.probes.iter().enumerate() {
+        let place = format!("spec.probes[{index}]");
+        if probe.from.as_deref().is_some_and(is_simulated) {
+            let message = "a simulated node has no sockets outside of its simulation: ask from a real machine";
+            problems.push(Problem::new(format!("{place}.from"), message));
+        }
+        let destinations = [("http.to", probe.http.as_ref().map(|http| &http.to)), ("tcp", probe.tcp.as_ref())];
+        for (field, to) in destinations.into_iter().filter_map(|(field, to)| to.map(|to| (field, to))) {
+            let node = to.node.as_ref().filter(|node| is_simulated(node)).map(|node| ("node", node.clone()));
+            let pod = to.pod.as_ref().and_then(|pod| only_simulated(drill, pod)).map(|node| ("pod", node));
+            for (part, node) in node.into_iter().chain(pod) {
+                let message = format!("nothing answers there: no packet enters the simulation that {node} is in");
+                problems.push(Problem::new(format!("{place}.{field}.{part}"), message));
+            }
+        }
+    }
+    for (index, step) in drill.spec.steps.iter().enumerate() {
+        if let Action::Fault(call) = &step.action
+            && let Some(to) = &call.target.to
+            && let (Some(from), Some(to)) = (certain(&drill.spec.cluster, &call.target), certain(&drill.spec.cluster, to))
+            && no_link_between(&from, &to)
+        {
+            problems.push(Problem::new(format!("spec.steps[{index}].target.to"), no_link(&from, &to)));
+        }
     }
 }

@@ -98,6 +98,14 @@ impl<'a> Call<'a> {
         for (stray, _) in stray.into_iter().filter(|(_, given)| *given) {
             problem(&field(stray), format!("{name} is not aimed at this"));
         }
+        if self.fault.aim() == Aim::Controllers {
+            for (field, machines) in [("machine", self.target.machine.as_slice()), ("machines", &self.target.machines)] {
+                let others = machines.iter().filter(|machine| shape.has_machine(machine) && !machine.starts_with("controller-"));
+                problems.extend(
+                    others.map(|other| (format!("target.{field}"), format!("{name} is for controllers, and {other} is none"))),
+                );
+            }
+        }
         target_problems("target", self.target, shape, &mut problems);
         problems.extend(self.fault.check(self, shape));
         problems

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use daruma_world::machines::{LinkEffect, LinkFault};
 
 use super::{Call, FaultError};
+use crate::WorldKind;
+use crate::file::simulated::{no_link, no_link_between};
 use crate::scene::Scene;
 
 /// Breaks what goes from the target to the other side and back.
@@ -40,6 +42,12 @@ fn sides(scene: &Scene, call: &Call<'_>) -> Result<(BTreeSet<String>, Option<BTr
     let to = call.target.to.as_ref().map(|to| scene.machines(to)).transpose()?;
     if let Some(both) = to.as_ref().and_then(|to| to.intersection(&from).next()) {
         return Err(FaultError::Target(format!("{both} is on both sides")));
+    }
+    if scene.stage().kind == WorldKind::Real
+        && let Some(to) = &to
+        && no_link_between(&from, to)
+    {
+        return Err(FaultError::Target(no_link(&from, to)));
     }
     Ok((from, to))
 }

@@ -151,6 +151,11 @@ pub trait Fault: Sync {
         None
     }
 
+    /// Whether what it hurts is a program of the pod network that every ordinary node runs, and no simulated one.
+    fn needs_node_agents(&self) -> bool {
+        false
+    }
+
     /// Whether it lasts until it is undone (or its end comes by itself at once).
     fn lasts(&self) -> bool;
 

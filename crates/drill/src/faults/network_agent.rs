@@ -25,6 +25,10 @@ impl Fault for NetworkAgent {
         program::CONTAINER
     }
 
+    fn needs_node_agents(&self) -> bool {
+        true
+    }
+
     fn lasts(&self) -> bool {
         true
     }

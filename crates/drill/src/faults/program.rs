@@ -3,7 +3,8 @@
 use daruma_world::machines::{Program, Signal};
 
 use super::{Call, FaultError, Need, Parameter, ParameterKind};
-use crate::file::PodRef;
+use crate::file::simulated::not_there;
+use crate::file::{PodRef, is_simulated};
 use crate::scene::Scene;
 
 /// What is done to a service of a machine.
@@ -88,6 +89,10 @@ pub(super) async fn to_pods(scene: &Scene, call: &Call<'_>, program: &str, selec
     } else {
         Some(scene.machines_or_controllers(call.target)?)
     };
+    let spared = machines.iter().flatten().find(|machine| call.fault.needs_node_agents() && is_simulated(machine));
+    if let Some(machine) = spared {
+        return Err(FaultError::Target(not_there(call.fault.name(), machine)));
+    }
     let reference = PodRef {
         namespace: "kube-system".to_owned(),
         name: None,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::power::Powers;
-use super::{Action, Destination, Drill, Probe, Problem, Step, Via, WaitFor};
+use super::{Action, Destination, Drill, Probe, Problem, Step, Via, WaitFor, simulated};
 use crate::Span;
 use crate::checks::Known;
 use crate::faults::{self, Call, target_problems};
@@ -219,7 +219,8 @@ impl Problems<'_> {
                     self.add(format!("{place}.fault"), unknown_fault(&call.fault));
                     return;
                 };
-                let below = known.problems(&self.drill.spec.cluster);
+                let mut below = known.problems(&self.drill.spec.cluster);
+                below.extend(simulated::without_agents(self.drill, &known));
                 let clean = below.is_empty();
                 self.problems.extend(below.into_iter().map(|(below, message)| Problem::new(format!("{place}.{below}"), message)));
                 if call.lasting.is_some() && !known.fault.lasts() {

@@ -58,7 +58,10 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(seed: u64) -> Self {
-        let mut options = daruma_rehearsal::Options { seed, ..Default::default() };
+        Self::with(daruma_rehearsal::Options { seed, ..Default::default() })
+    }
+
+    pub fn with(mut options: daruma_rehearsal::Options) -> Self {
         options.behaviours.read("images: {'nowhere.invalid/*': {pullFails: unreachable}}").unwrap();
         let cluster = VirtualCluster::start(options).unwrap();
         cluster.run(cluster.wait_ready()).unwrap();

@@ -142,3 +142,28 @@ fn of_changes() {
     }
     says(&record, EntryKind::View, "worker-0   Ready    <none>");
 }
+
+/// Where a pod is, only the running cluster knows.
+#[test]
+fn that_do_not_reach_a_node() {
+    let rest = "
+  - apiVersion: v1
+    kind: Pod
+    metadata: {name: one, labels: {app: one}}
+    spec:
+      tolerations: [{operator: Exists}]
+      affinity:
+        nodeAffinity:
+          preferredDuringSchedulingIgnoredDuringExecution:
+          - {weight: 100, preference: {matchExpressions: [{key: type, operator: In, values: [simulated]}]}}
+      containers: [{name: one, image: 'gcr.io/google-samples/kubernetes-bootcamp:v1'}]
+  cluster: {simulated: 1}
+  steps:
+  - {waitFor: {pods: {selector: app=one, ready: true, count: {exactly: 1}}}}
+  - {fault: kube-proxy, target: {nodeOf: {name: one}}, with: {how: kill}}
+";
+    let bench = Bench::with(daruma_rehearsal::Options { seed: 12, simulated: 1, ..Default::default() });
+    let (record, _) = bench.play(&drill(rest), None);
+    let why = "step kube-proxy: kube-proxy does not run on simulated-0: it is simulated";
+    assert_eq!(record.aborted.as_deref(), Some(why), "{}", timeline(&record));
+}
