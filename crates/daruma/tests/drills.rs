@@ -319,6 +319,8 @@ fn both_worlds() {
         }
         states
     };
+    // A kubelet that starts again asks its engine before it reports, and the file of its pod network has outlived the power cut: at no
+    // moment it says that it is not Ready.
     assert_eq!(ready(&sim), ["True", "Unknown", "True"]);
     assert_eq!(ready(&sim), ready(&real));
     let (sim, real) = (moments(&sim), moments(&real));
