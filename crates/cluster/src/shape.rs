@@ -1,6 +1,6 @@
 //! The shape of a cluster: names, addresses and settings that everything else is derived from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -52,9 +52,13 @@ pub struct Shape {
     pub network: Ipv4Addr,
     /// The machines, controllers first.
     pub machines: Vec<Machine>,
-    /// How many simulated nodes stand beside them; see [`crate::simulated`].
+    /// The simulated nodes beside them have the numbers below this one, but for those in `simulated_gone`; see
+    /// [`crate::simulated::numbers`].
     #[serde(default)]
     pub simulated: u32,
+    /// Numbers of simulated nodes that were removed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub simulated_gone: BTreeSet<u32>,
     /// CPUs of each machine, in thousandths.
     pub cpu_millis: u64,
     /// Memory of each machine in bytes.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use crate::machine_files;
-use crate::shape::{Machine, Role, Shape};
+use crate::shape::{Machine, POD_CIDR, Role, Shape};
 
 /// Most simulated nodes of a cluster: what was tried.
 pub const MOST: u32 = 2000;
@@ -25,6 +25,8 @@ const OWN: u32 = 3;
 const FIRST_PORT: u16 = 10_250;
 /// So many nodes have a /24 each in the usual pod network, with some left for machines that are added later.
 const FEW: usize = 250;
+/// Length of a node's range of pod addresses (kube-controller-manager's --node-cidr-mask-size-ipv4).
+const NODE_BITS: u32 = 24;
 /// The pod network of clusters with more nodes: a /24 for each of 32,768.
 const WIDE_POD_CIDR: &str = "10.128.0.0/9";
 
@@ -33,10 +35,55 @@ pub fn name(index: u32) -> String {
     format!("simulated-{index}")
 }
 
+/// The number in such a name.
+pub fn number(name: &str) -> Option<u32> {
+    let number = name.strip_prefix("simulated-").and_then(|number| number.parse::<u32>().ok());
+    number.filter(|number| self::name(*number) == name)
+}
+
 /// Whether a machine's name is one of theirs.
 pub fn is_name(name: &str) -> bool {
-    let index = name.strip_prefix("simulated-").and_then(|index| index.parse::<u32>().ok());
-    index.is_some_and(|index| self::name(index) == name)
+    number(name).is_some()
+}
+
+/// The numbers of those that a cluster has.
+pub fn numbers(shape: &Shape) -> impl Iterator<Item = u32> + '_ {
+    (0..shape.simulated).filter(|number| !shape.simulated_gone.contains(number))
+}
+
+/// How many a cluster has.
+pub fn count(shape: &Shape) -> u32 {
+    shape.simulated.saturating_sub(u32::try_from(shape.simulated_gone.len()).unwrap_or(u32::MAX))
+}
+
+/// Gives a cluster further ones, of the lowest numbers that are free.
+pub fn add(shape: &mut Shape, count: u32) -> Vec<u32> {
+    let mut new: Vec<u32> = shape.simulated_gone.iter().copied().take(count as usize).collect();
+    for number in &new {
+        shape.simulated_gone.remove(number);
+    }
+    let rest = count - new.len() as u32;
+    new.extend(shape.simulated..shape.simulated + rest);
+    shape.simulated += rest;
+    new
+}
+
+/// Takes one away; `false` where there is none of this number.
+pub fn remove(shape: &mut Shape, number: u32) -> bool {
+    let there = number < shape.simulated && shape.simulated_gone.insert(number);
+    // The highest one's number is given up.
+    while shape.simulated.checked_sub(1).is_some_and(|last| shape.simulated_gone.remove(&last)) {
+        shape.simulated -= 1;
+    }
+    there
+}
+
+/// So many nodes have a range of addresses in the cluster's pod network.
+pub fn room(shape: &Shape) -> usize {
+    let set = shape.settings.get("kube-controller-manager").and_then(|flags| flags.get("cluster-cidr"));
+    let range = set.map_or(POD_CIDR, String::as_str);
+    let length = range.split_once('/').and_then(|(_, length)| length.parse::<u32>().ok()).unwrap_or(NODE_BITS);
+    1 << NODE_BITS.saturating_sub(length).min(16)
 }
 
 /// Their address in the node network; ports tell them apart.
@@ -111,6 +158,31 @@ mod tests {
         // Nobody else has the address.
         assert!(Shape::place(shape.network, 9, 200).iter().all(|machine| machine.address != address(shape.network)));
         assert_ne!(crate::load_balancer::own_address(&shape), address(shape.network));
+    }
+
+    #[test]
+    fn they_come_and_go() {
+        let mut shape: Shape = serde_json::from_value(serde_json::json!({
+            "name": "c", "network": "10.88.3.0", "machines": [], "simulated": 4, "cpuMillis": 1, "memoryBytes": 1, "diskBytes": 1,
+            "bootTimeMs": 1, "nodeMonitorGracePeriod": "50s", "defaultTolerationSeconds": 300, "settings": {}
+        }))
+        .expect("a shape");
+        let check = |shape: &Shape, wanted: &[u32], below: u32| {
+            assert_eq!((numbers(shape).collect::<Vec<_>>(), count(shape) as usize), (wanted.to_vec(), wanted.len()));
+            assert_eq!(shape.simulated, below);
+        };
+        assert!(remove(&mut shape, 1) && !remove(&mut shape, 1) && !remove(&mut shape, 4));
+        check(&shape, &[0, 2, 3], 4);
+        assert!(remove(&mut shape, 3));
+        check(&shape, &[0, 2], 3);
+        assert_eq!(add(&mut shape, 3), [1, 3, 4]);
+        check(&shape, &[0, 1, 2, 3, 4], 5);
+        assert!((0..5).rev().all(|number| remove(&mut shape, number)));
+        check(&shape, &[], 0);
+        assert!(shape.simulated_gone.is_empty());
+        assert_eq!(room(&shape), 256);
+        make_room(&mut shape.settings, 1003);
+        assert_eq!(room(&shape), 32_768);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 const TESTS: &[Test] = &[
     Test { needs_cluster: false, ..harness::test("bad_input_is_refused", bad_input_is_refused) },
     harness::test("simulated_nodes_stand_beside_real_ones", simulated_nodes_stand_beside_real_ones),
+    harness::test("simulated_nodes_come_and_go", simulated_nodes_come_and_go),
 ];
 
 /// How soon a change of some nodes or pods must be there.
@@ -92,6 +93,65 @@ fn simulated_nodes_stand_beside_real_ones() {
     let directory = cluster.kubeconfig().parent().expect("a directory").to_owned();
     drop(cluster);
     assert!(!fs::exists(format!("/proc/{last}")).expect("a path") && !directory.exists(), "nothing is left");
+}
+
+fn simulated_nodes_come_and_go() {
+    let cluster = Cluster::up("comers", &["--workers=0", GRACE, LEASE, "--boot-time=1s"]);
+    let refused = |arguments: &[&str], words: &str| {
+        let output = cluster.try_daruma(arguments);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && err.contains(words), "{arguments:?}: {err}");
+    };
+    refused(&["node", "add", "--simulated", "2001"], "2001 is not in 1..=2000");
+    refused(&["node", "add", "--simulated", "2", "--count", "1"], "cannot be used with");
+    refused(&["node", "add", "--simulated", "256"], "has addresses for 256 nodes, and these would be 257");
+    refused(&["node", "remove", "simulated-0"], "there is no machine \"simulated-0\"");
+
+    // The first ones bring their process with them.
+    let added = cluster.daruma(&["node", "add", "--simulated", "2"]);
+    assert!(added.contains("2 simulated nodes are Ready"), "{added}");
+    let first = process(&cluster);
+    assert_eq!(nodes(&cluster), ["controller-0", "simulated-0", "simulated-1"]);
+
+    // What is broken of one that goes is forgotten with it.
+    cluster.daruma(&["node", "cut", "simulated-0"]);
+    let removed = cluster.daruma(&["node", "remove", "simulated-0"]);
+    assert!(removed.contains("simulated-0 is removed"), "{removed}");
+    assert_eq!(nodes(&cluster), ["controller-0", "simulated-1"]);
+    let list = cluster.daruma(&["node", "list"]);
+    assert!(list.contains("1 simulated nodes in process") && !list.contains("Broken"), "{list}");
+    refused(&["node", "off", "simulated-0"], "there is no machine \"simulated-0\"");
+    refused(&["node", "remove", "simulated-0"], "there is no machine \"simulated-0\"");
+
+    // The number that is free is given again, to another node.
+    let added = cluster.daruma(&["node", "add", "--simulated", "2"]);
+    assert!(added.contains("2 simulated nodes are Ready"), "{added}");
+    assert_eq!(nodes(&cluster), ["controller-0", "simulated-0", "simulated-1", "simulated-2"]);
+    assert_eq!(process(&cluster), first, "nothing was started anew");
+    cluster.kubectl(&["run", "one", "--image=registry.example/one:v1", "--overrides", &on("simulated-0")]);
+    wait("a pod runs on a node that came", SOON, || running(&cluster, "run=one", 1));
+    assert!(cluster.try_kubectl(&["exec", "one", "--", "true"]).status.success(), "its kubelet is asked");
+
+    cluster.daruma(&["node", "remove", "simulated-1"]);
+    cluster.daruma(&["down", "--keep-disks"]);
+    cluster.daruma(&["up"]);
+    assert_eq!(nodes(&cluster), ["controller-0", "simulated-0", "simulated-2"]);
+    for node in ["simulated-0", "simulated-2"] {
+        cluster.daruma(&["node", "remove", node]);
+    }
+    assert_eq!(nodes(&cluster), ["controller-0"]);
+}
+
+/// A pod's fields that bind it to a node.
+fn on(node: &str) -> String {
+    json!({"spec": {"nodeName": node, "tolerations": [{"operator": "Exists"}]}}).to_string()
+}
+
+/// Names of the nodes that are Ready, ordered.
+fn nodes(cluster: &Cluster) -> Vec<String> {
+    let list = cluster.json(&["get", "nodes"]);
+    let names = list["items"].as_array().into_iter().flatten().map(|node| at(node, "/metadata/name").to_owned());
+    names.filter(|name| is_ready(cluster, name).is_ok()).collect()
 }
 
 /// What asks for simulated nodes goes there, nothing else does.

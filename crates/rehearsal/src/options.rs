@@ -120,6 +120,7 @@ impl Options {
             network: NETWORK,
             machines,
             simulated: 0,
+            simulated_gone: Default::default(),
             cpu_millis: self.cpu_millis,
             memory_bytes: self.memory_bytes,
             disk_bytes: self.disk_bytes,

@@ -32,7 +32,7 @@ impl ClusterMachines {
     pub fn connect(which: &Which) -> Result<Self> {
         let real = SupervisedMachines::connect(&which.root, &which.name)?;
         let directory = ClusterDirectory::of(which);
-        let has_simulated = directory.shape()?.is_some_and(|shape| shape.simulated > 0);
+        let has_simulated = directory.shape()?.is_some_and(|shape| simulated::count(&shape) > 0);
         Ok(Self { real, simulated: has_simulated.then(|| SimulatedMachines::of(directory.path())) })
     }
 
@@ -51,6 +51,14 @@ impl ClusterMachines {
         match &self.simulated {
             Some(simulated) if simulated::is_name(name) => simulated,
             _ => &self.real,
+        }
+    }
+
+    /// Cuts a machine's power and removes it with its disk.
+    pub fn remove(&self, name: &str) -> Answer<()> {
+        match &self.simulated {
+            Some(simulated) if simulated::is_name(name) => simulated.remove(name),
+            _ => self.real.remove(name),
         }
     }
 

@@ -1,6 +1,7 @@
 //! `daruma node`: power switches, cables, and machines that come and go.
 
 mod add;
+mod add_simulated;
 mod links;
 mod list;
 mod remove;
@@ -27,9 +28,9 @@ pub struct Flags {
 enum Verb {
     /// List the machines and what is broken on purpose.
     List(list::Flags),
-    /// Make a further worker and wait until its node is Ready.
+    /// Make further workers, or simulated nodes, and wait until they are Ready.
     Add(add::Flags),
-    /// Remove a worker: its power is cut, its disk and its Node object are deleted.
+    /// Remove a worker or a simulated node: its power is cut, its disk and its Node object are deleted.
     ///
     /// Pods are not moved away first; `kubectl drain` does that. What runs there is lost, and controllers
     /// replace it as after any loss of a node.
@@ -80,7 +81,7 @@ async fn perform(flags: &Flags, machines: &ClusterMachines) -> Result<()> {
     match &flags.verb {
         Verb::List(list) => return list::run(list, machines).await,
         Verb::Add(add) => return add::run(&flags.which, add, machines.real()).await,
-        Verb::Remove(remove) => return remove::run(&flags.which, remove, machines.real()).await,
+        Verb::Remove(remove) => return remove::run(&flags.which, remove, machines).await,
         Verb::Cut(cut) => return links::cut(cut, machines).await,
         Verb::Mend(mend) => return links::mend(mend, machines).await,
         _ => {}

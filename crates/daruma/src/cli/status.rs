@@ -7,6 +7,7 @@ use clap::Args;
 use daruma_api::core::v1::Node;
 use daruma_api::meta::ObjectExt;
 use daruma_client::ListOptions;
+use daruma_cluster::simulated as simulated_nodes;
 use daruma_host::supervisor::{Client, SupervisorError};
 use daruma_world::machines::MachineError;
 use serde_json::json;
@@ -43,7 +44,7 @@ pub fn run(flags: &Flags) -> Result<()> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let nodes = runtime.block_on(nodes(&directory));
-    let simulated = (shape.simulated > 0).then(|| runtime.block_on(simulated(&directory)));
+    let simulated = (simulated_nodes::count(&shape) > 0).then(|| runtime.block_on(simulated(&directory)));
     if flags.output.is_some() {
         let nodes = nodes
             .as_ref()
@@ -62,7 +63,7 @@ pub fn run(flags: &Flags) -> Result<()> {
     if let Some(simulated) = simulated {
         match simulated {
             Ok(status) => print!("\n{}", node::simulated(&status)),
-            Err(problem) => println!("\n{} simulated nodes: {problem}", shape.simulated),
+            Err(problem) => println!("\n{} simulated nodes: {problem}", simulated_nodes::count(&shape)),
         }
     }
     match nodes {

@@ -125,7 +125,7 @@ async fn up(flags: &Flags) -> Result<()> {
     let client = directory.client(&world)?;
     let ready = async {
         up_wait::until_ready(&client, &shape, &progress, &flags.which).await?;
-        up_simulated::until_ready(&client, &shape, &progress, since).await;
+        up_simulated::until_ready(&client, simulated::numbers(&shape).map(simulated::name).collect(), &progress, since).await;
         anyhow::Ok(())
     };
     let result = world.timeout(flags.timeout, ready).await;
@@ -186,6 +186,7 @@ fn shape(flags: &Flags, subnet: Subnet) -> Result<Shape> {
         network: subnet.network,
         machines: Shape::place(subnet.network, flags.controllers, flags.workers),
         simulated: flags.simulated,
+        simulated_gone: Default::default(),
         cpu_millis: cpu_millis(flags)?,
         memory_bytes: flags.memory,
         disk_bytes: flags.disk,
@@ -234,7 +235,7 @@ fn report(flags: &Flags, directory: &ClusterDirectory, shape: &Shape, again: boo
             "kubeconfig": kubeconfig,
             "server": shape.api_server_url(),
             "nodes": nodes,
-            "simulated": shape.simulated,
+            "simulated": simulated::count(shape),
             "restored": again,
             "seconds": took.as_secs_f64(),
         });
@@ -242,7 +243,7 @@ fn report(flags: &Flags, directory: &ClusterDirectory, shape: &Shape, again: boo
         return Ok(());
     }
     let word = if again { "back" } else { "up" };
-    let nodes = shape.machines.len() + shape.simulated as usize;
+    let nodes = shape.machines.len() + simulated::count(shape) as usize;
     writeln!(out, "cluster {:?} is {word}: {nodes} nodes Ready after {:.1} s", shape.name, took.as_secs_f64())?;
     writeln!(out, "\nTalk to it:\n\n    export KUBECONFIG={}\n    kubectl get nodes -o wide\n", kubeconfig.display())?;
     if let Some(worker) = shape.machines.iter().rev().find(|machine| machine.role == Role::Worker) {

@@ -1,10 +1,12 @@
 //! The simulated nodes of `daruma up --simulated N`: how they are started and waited for.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use daruma_api::core::v1::Node;
+use daruma_api::meta::ObjectExt;
 use daruma_client::{Client, ListOptions};
 use daruma_cluster::shape::Shape;
 use daruma_cluster::simulated;
@@ -38,7 +40,7 @@ pub fn command(shape: &Shape, which: &Which) -> Option<Vec<String>> {
         let root = std::path::absolute(&which.root).unwrap_or_else(|_| which.root.clone());
         vec![simulated::MODE.to_owned(), format!("--name={}", which.name), format!("--root={}", root.display())]
     };
-    (shape.simulated > 0).then(words)
+    (simulated::count(shape) > 0).then(words)
 }
 
 /// Reads a file of behaviours, to be refused before anything is made.
@@ -57,10 +59,10 @@ pub fn keep_behaviours(directory: &ClusterDirectory, text: Option<&str>) -> Resu
     text.map_or(Ok(()), |text| directory.write(ClusterDirectory::BEHAVIOURS, text))
 }
 
-/// Waits until all of them have said that they are Ready after `since`: of a cluster that comes back, the Node objects are
+/// Waits until all of these have said that they are Ready after `since`: of a cluster that comes back, the Node objects are
 /// there already.
-pub async fn until_ready(client: &Client, shape: &Shape, progress: &Progress, since: Timestamp) {
-    let wanted = shape.simulated as usize;
+pub async fn until_ready(client: &Client, names: BTreeSet<String>, progress: &Progress, since: Timestamp) {
+    let wanted = names.len();
     let selector = format!("{}={}", simulated::LABEL.0, simulated::LABEL.1);
     if wanted == 0 {
         return;
@@ -68,7 +70,7 @@ pub async fn until_ready(client: &Client, shape: &Shape, progress: &Progress, si
     loop {
         let options = ListOptions { label_selector: selector.clone(), ..ListOptions::default() };
         let ready = match client.cluster::<Node>().list(&options).await {
-            Ok(list) => list.items.iter().filter(|node| is_ready(node, since)).count(),
+            Ok(list) => list.items.iter().filter(|node| names.contains(node.name()) && is_ready(node, since)).count(),
             Err(error) => {
                 tracing::debug!(%error, "listing nodes");
                 0
@@ -78,7 +80,7 @@ pub async fn until_ready(client: &Client, shape: &Shape, progress: &Progress, si
             return;
         }
         progress.say(&format!("waiting for simulated nodes: {ready} of {wanted} are Ready"));
-        client.world().sleep(STEP + STEP_A_NODE * shape.simulated).await;
+        client.world().sleep(STEP + STEP_A_NODE * u32::try_from(wanted).unwrap_or(u32::MAX)).await;
     }
 }
 

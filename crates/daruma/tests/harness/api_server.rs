@@ -46,6 +46,7 @@ impl ApiServer {
             network,
             machines: Shape::place(network, 1, 0),
             simulated: 0,
+            simulated_gone: Default::default(),
             cpu_millis: 1000,
             memory_bytes: 1 << 30,
             disk_bytes: 1 << 30,

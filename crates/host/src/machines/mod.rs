@@ -68,6 +68,11 @@ impl SupervisedMachines {
         })
     }
 
+    /// Keeps a mode of the binary running beside the machines, with a card of its own at the switch; one that is kept already is fine.
+    pub fn keep(&self, program: Vec<String>) -> Answer<()> {
+        self.request(Request::Keep { program })
+    }
+
     /// Cuts a machine's power and removes it with its disk.
     pub fn remove(&self, name: &str) -> Answer<()> {
         self.request(Request::Remove { machine: name.to_owned() })

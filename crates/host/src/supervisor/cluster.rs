@@ -86,6 +86,17 @@ impl Cluster {
         Ok(())
     }
 
+    /// Keeps a further program running, unless it is kept already.
+    pub(super) fn keep(&mut self, program: Vec<String>) -> Result<(), SupervisorError> {
+        if !self.config.beside.contains(&program) {
+            let mut kept = Beside::new(&program, &mut self.switch)?;
+            kept.tend(Instant::now());
+            self.beside.push(kept);
+            self.config.beside.push(program);
+        }
+        Ok(())
+    }
+
     /// All at once: making a disk is another program's work.
     fn make_disks(&self) -> Result<(), SupervisorError> {
         self.machines.iter().try_for_each(Machine::make_directory)?;

@@ -84,6 +84,11 @@ pub enum Request {
         /// The machine.
         spec: Box<MachineSpec>,
     },
+    /// Keep a program running beside the machines from now on; one that is kept already is fine.
+    Keep {
+        /// Mode of the binary, with its arguments.
+        program: Vec<String>,
+    },
     /// Cut a machine's power and remove it with its disk.
     Remove {
         /// The machine.

@@ -182,6 +182,7 @@ fn perform(cluster: &mut Cluster, request: Request) -> Reply {
         Request::Release { machine, id } => cluster.release(&machine, id),
         Request::Signal { machine, program, signal } => cluster.signal(&machine, &program, signal),
         Request::Add { spec } => cluster.add(*spec),
+        Request::Keep { program } => cluster.keep(program),
         Request::Remove { machine } => cluster.remove(&machine),
     };
     done.map_or_else(|error| refused(&error), |()| Reply::Done(cluster.status()))

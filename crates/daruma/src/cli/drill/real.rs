@@ -145,7 +145,8 @@ fn fits(placed: &Placed, directory: &ClusterDirectory) -> Result<()> {
 }
 
 fn has(shape: &Shape, machine: &str) -> bool {
-    shape.machines.iter().any(|one| one.name == machine) || (0..shape.simulated).any(|index| simulated::name(index) == machine)
+    shape.machines.iter().any(|one| one.name == machine)
+        || simulated::number(machine).is_some_and(|number| simulated::numbers(shape).any(|one| one == number))
 }
 
 fn up(drill: &Drill, which: &Which) -> Result<()> {
@@ -199,6 +200,23 @@ impl Drop for Ending<'_> {
             && let Err(error) = this(self.which, &["down".to_owned()])
         {
             eprintln!("the drill's cluster is not down: {error:#}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use daruma_drill::file;
+
+    use super::*;
+
+    #[test]
+    fn drills_know_simulated_nodes_as_clusters_mark_them() {
+        let (key, value, effect) = file::SIMULATED_TAINT;
+        assert_eq!(file::SIMULATED_LABEL, simulated::LABEL);
+        assert_eq!(format!("{key}={value}:{effect}"), simulated::TAINT);
+        for name in ["simulated-0", "simulated-07", "simulated-", "worker-1", "simulated-1999"] {
+            assert_eq!(file::is_simulated(name), simulated::is_name(name), "{name}");
         }
     }
 }

@@ -9,9 +9,11 @@ use daruma_api::core::v1::Node;
 use daruma_client::Client;
 use daruma_cluster::boot::flags;
 use daruma_cluster::shape::{Machine, Shape};
+use daruma_cluster::simulated;
 use daruma_host::machine::subnet::Subnet;
 use daruma_host::machines::SupervisedMachines;
 
+use super::add_simulated;
 use crate::cli::cluster_directory::ClusterDirectory;
 use crate::cli::{Which, up_machines};
 
@@ -26,6 +28,9 @@ pub struct Flags {
     /// How many workers.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=200))]
     count: u8,
+    /// So many simulated nodes instead, as `daruma up --simulated` makes them.
+    #[arg(long, value_name = "N", conflicts_with = "count", value_parser = clap::value_parser!(u32).range(1..=i64::from(simulated::MOST)))]
+    simulated: Option<u32>,
     /// Give up after this long; the machines stay.
     #[arg(long, default_value = "2m", value_parser = flags::duration)]
     timeout: Duration,
@@ -33,6 +38,13 @@ pub struct Flags {
 
 /// Makes machines like those that `daruma up` made, and waits for their nodes.
 pub async fn run(which: &Which, flags: &Flags, machines: &SupervisedMachines) -> Result<()> {
+    match flags.simulated {
+        Some(count) => add_simulated::run(which, count, flags.timeout, machines).await,
+        None => workers(which, flags, machines).await,
+    }
+}
+
+async fn workers(which: &Which, flags: &Flags, machines: &SupervisedMachines) -> Result<()> {
     let world = daruma_host::world::real();
     let directory = ClusterDirectory::of(which);
     let mut shape = directory.existing_shape()?;

@@ -7,10 +7,12 @@ use clap::Args;
 use daruma_api::core::v1::{Node, Pod};
 use daruma_client::{Client, ListOptions};
 use daruma_cluster::shape::Role;
-use daruma_host::machines::SupervisedMachines;
+use daruma_cluster::simulated;
+use daruma_world::machines::Machines;
 
 use crate::cli::Which;
 use crate::cli::cluster_directory::ClusterDirectory;
+use crate::cli::cluster_machines::ClusterMachines;
 
 /// A server that does not answer by then does not keep the machine.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,8 +25,8 @@ pub struct Flags {
     machine: String,
 }
 
-/// Removes a worker: power, machine, Node object.
-pub async fn run(which: &Which, flags: &Flags, machines: &SupervisedMachines) -> Result<()> {
+/// Removes a worker or a simulated node: power, machine, Node object.
+pub async fn run(which: &Which, flags: &Flags, machines: &ClusterMachines) -> Result<()> {
     let name = flags.machine.as_str();
     let world = daruma_host::world::real();
     let directory = ClusterDirectory::of(which);
@@ -32,19 +34,27 @@ pub async fn run(which: &Which, flags: &Flags, machines: &SupervisedMachines) ->
     if shape.machines.iter().any(|machine| machine.name == name && machine.role == Role::Controller) {
         bail!("{name} runs the control plane and cannot be removed; `daruma down` removes the cluster");
     }
-    if daruma_cluster::simulated::is_name(name) && shape.simulated > 0 {
-        bail!("{name} is simulated: it stays for as long as the cluster; `daruma node off {name}` cuts its power");
-    }
     let client = directory.client(&world)?;
-    // A name that does not exist is refused by the supervisor, before anything is said of its pods.
-    let exists = machines.status().await?.machine(name).is_some();
+    // A name that does not exist is refused by whoever has the machines, before anything is said of its pods.
+    let exists = machines.list().await?.iter().any(|machine| machine.name == name);
     let pods = if exists { world.timeout(PATIENCE, pods(&client, name)).await.unwrap_or_default() } else { Vec::new() };
     if !pods.is_empty() {
         eprintln!("warning: {} pods are lost with {name}: {}", pods.len(), pods.join(", "));
     }
-    machines.remove(name).await?;
-    shape.machines.retain(|machine| machine.name != name);
-    directory.write_shape(&shape)?;
+    if let Some(number) = simulated::number(name) {
+        // The shape first: a process that starts anew takes its nodes from there.
+        let earlier = shape.clone();
+        simulated::remove(&mut shape, number);
+        directory.write_shape(&shape)?;
+        if let Err(error) = machines.remove(name).await {
+            directory.write_shape(&earlier)?;
+            return Err(error.into());
+        }
+    } else {
+        machines.remove(name).await?;
+        shape.machines.retain(|machine| machine.name != name);
+        directory.write_shape(&shape)?;
+    }
     let deleted = world.timeout(PATIENCE, client.cluster::<Node>().delete(name, &Default::default())).await;
     let problem = match deleted {
         Ok(Ok(())) => None,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use daruma_cluster::simulated;
 use daruma_world::World;
 use daruma_world::machines::{MachineError, Machines};
 
@@ -46,8 +47,13 @@ impl Clocks {
         Ok(())
     }
 
+    /// Forgets a machine that is gone.
+    pub fn forget(&self, machine: &str) {
+        self.wrong_ms.lock().unwrap_or_else(PoisonError::into_inner).remove(machine);
+    }
+
     /// Follows the host's clock where that is set, or the universe was late for long.
-    pub async fn follow(&self, machines: &[String]) {
+    pub async fn follow(&self) {
         loop {
             self.inside.sleep(LOOK).await;
             let apart = apart_ms(&self.inside, &self.host);
@@ -55,9 +61,11 @@ impl Clocks {
                 continue;
             }
             self.base_ms.store(apart, Ordering::Relaxed);
-            for machine in machines {
-                let wrong = self.wrong_ms.lock().unwrap_or_else(PoisonError::into_inner).get(machine).copied();
-                if let Err(error) = self.set(machine, wrong.unwrap_or_default()).await {
+            let machines = self.machines.list().await.unwrap_or_default();
+            // The gateway bears a real machine's name.
+            for machine in machines.into_iter().map(|machine| machine.name).filter(|name| simulated::is_name(name)) {
+                let wrong = self.wrong_ms.lock().unwrap_or_else(PoisonError::into_inner).get(&machine).copied();
+                if let Err(error) = self.set(&machine, wrong.unwrap_or_default()).await {
                     tracing::debug!(machine, %error, "setting a clock");
                 }
             }

@@ -1,9 +1,10 @@
-//! All simulated nodes of a cluster: made, switched on, and served at their ports and their switches.
+//! All simulated nodes of a cluster: made, switched on, served at their ports and their switches, and taken away.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -16,13 +17,16 @@ use daruma_host::https::{HttpsServer, ServerIdentity};
 use daruma_sim::behaviour::Behaviours;
 use daruma_sim::containers::EngineConfig;
 use daruma_sim::{MachineSpec, Universe};
+use daruma_world::World;
+use daruma_world::machines::{MachineError, Machines};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use super::clock::Clocks;
 use super::gateway::Gateway;
 use super::node::{Common, HollowNode, inner_address};
 use super::protocol;
-use super::switches::Switches;
+use super::switches::{Order, Switches};
 use crate::cli::cluster_directory::ClusterDirectory;
 use crate::platform::RealPlatform;
 
@@ -33,10 +37,18 @@ const JOINING: u32 = 50;
 /// After so long the next one is switched on all the same.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// See the module. Belongs to the thread that runs the universe.
 pub struct Fleet {
-    switches: Arc<Switches>,
+    universe: Universe,
+    shape: Shape,
+    pki: Pki,
+    gateway: Gateway,
+    common: Common,
     runtime: Handle,
+    switches: Arc<Switches>,
+    /// The servers at the nodes' ports, by number.
+    servers: BTreeMap<u32, JoinHandle<()>>,
+    orders: mpsc::Receiver<Order>,
 }
 
 impl Fleet {
@@ -45,7 +57,7 @@ impl Fleet {
         universe: &Universe,
         directory: &ClusterDirectory,
         shape: &Shape,
-        pki: &Pki,
+        pki: Pki,
         real: &RealPlatform,
         runtime: &Handle,
     ) -> Result<Self> {
@@ -57,37 +69,36 @@ impl Fleet {
         };
         let joined = Arc::new(AtomicU32::new(0));
         let common = Common { real: real.clone(), wire: universe.wire(), engine, joined: joined.clone() };
-        for index in 0..shape.simulated {
-            add(universe, shape, pki, &gateway, &common, runtime, index)
-                .with_context(|| format!("making {}", simulated::name(index)))?;
-        }
         let (world, machines) = (universe.outside(), universe.machines());
         let clocks = Arc::new(Clocks::new(machines.clone(), &world, &real.world()));
-        let switches = Arc::new(Switches::new(machines.clone(), clocks.clone(), &universe.injector()));
-        let names: Vec<String> = (0..shape.simulated).map(simulated::name).collect();
+        let power = Power { world: world.clone(), machines: machines.clone(), clocks: clocks.clone(), joined };
+        let (sender, orders) = mpsc::channel();
+        let switches = Arc::new(Switches::new(power.clone(), &universe.injector(), sender));
+        let mut fleet = Self {
+            universe: universe.clone(),
+            shape: shape.clone(),
+            pki,
+            gateway,
+            common,
+            runtime: runtime.clone(),
+            switches,
+            servers: BTreeMap::new(),
+            orders,
+        };
+        for number in simulated::numbers(shape) {
+            fleet.add(number).with_context(|| format!("making {}", simulated::name(number)))?;
+        }
+        let names: Vec<String> = simulated::numbers(shape).map(simulated::name).collect();
         let gateway_name = shape.machines.iter().find(|machine| machine.address == shape.api_server());
         let gateway_name = gateway_name.map(|machine| machine.name.clone()).unwrap_or_default();
         world.clone().spawn("power on", async move {
             if let Err(error) = machines.power_on(&gateway_name).await {
                 tracing::error!(%error, "the gateway cannot be switched on");
             }
-            for (number, name) in (0_u32..).zip(&names) {
-                let until = world.monotonic() + PATIENCE;
-                while number.saturating_sub(joined.load(Ordering::Relaxed)) >= JOINING && world.monotonic() < until {
-                    world.sleep(STAGGER).await;
-                }
-                let on = async {
-                    clocks.set(name, 0).await?;
-                    machines.power_on(name).await
-                };
-                if let Err(error) = on.await {
-                    tracing::error!(name, %error, "a machine cannot be switched on");
-                }
-                world.sleep(STAGGER).await;
-            }
-            clocks.follow(&names).await;
+            power.on(names).await;
+            clocks.follow().await;
         });
-        Ok(Self { switches, runtime: runtime.clone() })
+        Ok(fleet)
     }
 
     /// Takes requests at the socket in the cluster's directory.
@@ -99,44 +110,93 @@ impl Fleet {
         self.runtime.spawn(super::switches::serve(listener, self.switches.clone()));
         Ok(())
     }
+
+    /// Does what the switches have ordered. The universe must not be running.
+    pub fn obey(&mut self) {
+        while let Ok(Order { number, there, done }) = self.orders.try_recv() {
+            let outcome = if there {
+                self.add(number).map_err(|error| MachineError::Failed(format!("{error:#}")))
+            } else {
+                self.remove(number)
+            };
+            // Whoever asked may be gone.
+            let _ = done.send(outcome);
+        }
+    }
+
+    /// Adds a node's machine, and its kubelet's port to the real world; one that is there stays.
+    fn add(&mut self, number: u32) -> Result<()> {
+        if self.servers.contains_key(&number) {
+            return Ok(());
+        }
+        let (shape, pki) = (&self.shape, &self.pki);
+        let machine = simulated::machine(shape, number);
+        let files = machine_files::files(&self.common.real.world(), shape, pki, &machine)?;
+        let text = |path: &str| {
+            let file = files.iter().find(|file| file.path == std::path::Path::new(path));
+            file.map(|file| String::from_utf8_lossy(&file.content).into_owned()).unwrap_or_default()
+        };
+        let identity = ServerIdentity {
+            certificate: text("/var/lib/kubelet/pki/kubelet.crt"),
+            key: text("/var/lib/kubelet/pki/kubelet.key"),
+            client_ca: Some(pki.ca.certificate.clone()),
+        };
+        let (port, address) = (simulated::port(number), inner_address(number));
+        let server = HttpsServer::bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port), &identity)?;
+        let spec = MachineSpec {
+            name: machine.name.clone(),
+            address,
+            cpu_millis: shape.cpu_millis,
+            memory_bytes: shape.memory_bytes,
+            disk_bytes: shape.disk_bytes,
+            boot_time: Duration::from_millis(shape.boot_time_ms),
+        };
+        let command = simulated::kubelet_command(shape, number).into();
+        let node = HollowNode { common: self.common.clone(), files: files.into(), command };
+        self.universe.add_machine(spec, Arc::new(move |machine| node.boot(machine)))?;
+        let handler = self.gateway.inwards(&machine.name, SocketAddr::from((address, port)));
+        self.servers.insert(number, self.runtime.spawn(server.serve(handler)));
+        Ok(())
+    }
+
+    fn remove(&mut self, number: u32) -> Result<(), MachineError> {
+        self.universe.remove_machine(&simulated::name(number))?;
+        if let Some(server) = self.servers.remove(&number) {
+            server.abort();
+        }
+        Ok(())
+    }
 }
 
-/// Adds a node's machine, and its kubelet's port to the real world.
-fn add(
-    universe: &Universe,
-    shape: &Shape,
-    pki: &Pki,
-    gateway: &Gateway,
-    common: &Common,
-    runtime: &Handle,
-    index: u32,
-) -> Result<()> {
-    let machine = simulated::machine(shape, index);
-    let files = machine_files::files(&common.real.world(), shape, pki, &machine)?;
-    let text = |path: &str| {
-        let file = files.iter().find(|file| file.path == std::path::Path::new(path));
-        file.map(|file| String::from_utf8_lossy(&file.content).into_owned()).unwrap_or_default()
-    };
-    let identity = ServerIdentity {
-        certificate: text("/var/lib/kubelet/pki/kubelet.crt"),
-        key: text("/var/lib/kubelet/pki/kubelet.key"),
-        client_ca: Some(pki.ca.certificate.clone()),
-    };
-    let (port, address) = (simulated::port(index), inner_address(index));
-    let server = HttpsServer::bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port), &identity)?;
-    runtime.spawn(server.serve(gateway.inwards(&machine.name, SocketAddr::from((address, port)))));
-    let spec = MachineSpec {
-        name: machine.name,
-        address,
-        cpu_millis: shape.cpu_millis,
-        memory_bytes: shape.memory_bytes,
-        disk_bytes: shape.disk_bytes,
-        boot_time: Duration::from_millis(shape.boot_time_ms),
-    };
-    let command = simulated::kubelet_command(shape, index).into();
-    let node = HollowNode { common: common.clone(), files: files.into(), command };
-    universe.add_machine(spec, Arc::new(move |machine| node.boot(machine)))?;
-    Ok(())
+/// What switching machines on takes. Cheap to clone.
+#[derive(Clone)]
+pub struct Power {
+    pub world: World,
+    pub machines: Arc<dyn Machines>,
+    pub clocks: Arc<Clocks>,
+    joined: Arc<AtomicU32>,
+}
+
+impl Power {
+    /// Switches machines on, no more at once than an API server can take.
+    pub async fn on(&self, names: Vec<String>) {
+        let before = self.joined.load(Ordering::Relaxed);
+        for (number, name) in (0_u32..).zip(&names) {
+            let until = self.world.monotonic() + PATIENCE;
+            let joined = || self.joined.load(Ordering::Relaxed).saturating_sub(before);
+            while number.saturating_sub(joined()) >= JOINING && self.world.monotonic() < until {
+                self.world.sleep(STAGGER).await;
+            }
+            let on = async {
+                self.clocks.set(name, 0).await?;
+                self.machines.power_on(name).await
+            };
+            if let Err(error) = on.await {
+                tracing::error!(name, %error, "a machine cannot be switched on");
+            }
+            self.world.sleep(STAGGER).await;
+        }
+    }
 }
 
 /// How containers behave: as the program knows, and as the cluster's own file says.

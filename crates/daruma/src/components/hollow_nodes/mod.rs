@@ -64,9 +64,9 @@ pub fn run(flags: &Flags) -> Result<()> {
     let address = Prefix::new(simulated::address(shape.network), Subnet::PREFIX);
     runtime.block_on(take_address(&*real.links(), address)).context("taking the nodes' address")?;
     let universe = Universe::new(seed(&shape.name));
-    let fleet = Fleet::start(&universe, &directory, &shape, &pki, &real, runtime.handle())?;
+    let mut fleet = Fleet::start(&universe, &directory, &shape, pki, &real, runtime.handle())?;
     fleet.listen(&directory)?;
-    drive(&universe)
+    drive(&universe, &mut fleet)
 }
 
 /// A node has a connection to the API server and a listening socket.
@@ -90,12 +90,13 @@ async fn take_address(links: &dyn Links, address: Prefix) -> std::io::Result<()>
 }
 
 /// Lets virtual time follow real time. Where there is too much to do it falls behind, and catches up later.
-fn drive(universe: &Universe) -> ! {
+fn drive(universe: &Universe, fleet: &mut Fleet) -> ! {
     let driver = std::thread::current();
     universe.injector().on_ready(Arc::new(move || driver.unpark()));
     let (started, from) = (Instant::now(), universe.now());
     loop {
         universe.run_until(from + started.elapsed());
+        fleet.obey();
         let now = from + started.elapsed();
         let rest = universe.next_deadline().map_or(REST, |next| next.saturating_sub(now).min(REST));
         if !rest.is_zero() {

@@ -40,6 +40,10 @@ pub enum Switch {
 pub enum Request {
     /// Tell how the machines are.
     Status,
+    /// Make the machines of these numbers, where they are not there yet, and switch them on one after the other.
+    Add(Vec<u32>),
+    /// Cut a machine's power and take it away.
+    Remove(String),
     /// Work a machine's switch.
     Switch(String, Switch),
     /// Replace all faults of links.

@@ -46,6 +46,16 @@ impl SimulatedMachines {
         })
     }
 
+    /// Makes the machines of these numbers, where they are not there yet. They are switched on one after the other, later.
+    pub fn add(&self, numbers: Vec<u32>) -> Answer<()> {
+        self.done(Request::Add(numbers))
+    }
+
+    /// Cuts a machine's power and takes it away.
+    pub fn remove(&self, name: &str) -> Answer<()> {
+        self.done(Request::Remove(name.to_owned()))
+    }
+
     fn ask<T: Send + 'static>(&self, request: Request, wanted: impl FnOnce(Reply) -> Option<T> + Send + 'static) -> Answer<T> {
         let socket = self.socket.clone();
         async move {

@@ -1,8 +1,10 @@
 //! The switches of the simulated machines, for those who ask at the process's socket.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use daruma_cluster::simulated;
+use daruma_host::machine::link_faults;
 use daruma_host::supervisor::{Faults, PressureStatus, ProgramStatus};
 use daruma_sim::Injector;
 use daruma_world::machines::{MachineError, Machines, PowerState, Pressure, Program, Signal};
@@ -12,20 +14,34 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 
 use super::clock::Clocks;
+use super::fleet::Power;
 use super::protocol::{Reply, Request, Status, Switch};
+
+/// A machine that is to come or to go, for the thread that runs the universe.
+pub struct Order {
+    /// Its number.
+    pub number: u32,
+    /// Whether it is to be there afterwards.
+    pub there: bool,
+    /// Where the outcome goes.
+    pub done: oneshot::Sender<Result<(), MachineError>>,
+}
 
 /// The machines, and what was broken of them.
 pub struct Switches {
     machines: Arc<dyn Machines>,
     clocks: Arc<Clocks>,
+    power: Power,
     injector: Injector,
+    orders: mpsc::Sender<Order>,
     faults: Mutex<Faults>,
 }
 
 impl Switches {
     /// Nothing is broken at first.
-    pub fn new(machines: Arc<dyn Machines>, clocks: Arc<Clocks>, injector: &Injector) -> Self {
-        Self { machines, clocks, injector: injector.clone(), faults: Mutex::default() }
+    pub fn new(power: Power, injector: &Injector, orders: mpsc::Sender<Order>) -> Self {
+        let (machines, clocks) = (power.machines.clone(), power.clocks.clone());
+        Self { machines, clocks, power, injector: injector.clone(), orders, faults: Mutex::default() }
     }
 
     fn faults(&self) -> MutexGuard<'_, Faults> {
@@ -36,6 +52,8 @@ impl Switches {
     async fn obey(&self, request: Request) -> Result<Reply, MachineError> {
         match request {
             Request::Status => Ok(Reply::Status(self.status().await?)),
+            Request::Add(numbers) => self.add(numbers).await.map(|()| Reply::Done),
+            Request::Remove(machine) => self.remove(&machine).await.map(|()| Reply::Done),
             Request::Switch(machine, switch) => self.switch(&machine, switch).await.map(|()| Reply::Done),
             Request::Links(links) => {
                 self.machines.set_link_faults(links.clone()).await?;
@@ -61,6 +79,42 @@ impl Switches {
             Request::Containers(machine) => self.machines.living_containers(&machine).await.map(Reply::Containers),
             Request::Undo => self.undo().await.map(Reply::Undone),
         }
+    }
+
+    async fn add(&self, numbers: Vec<u32>) -> Result<(), MachineError> {
+        let there: BTreeSet<String> = self.machines.list().await?.into_iter().map(|machine| machine.name).collect();
+        let mut names = Vec::new();
+        for number in numbers {
+            let name = simulated::name(number);
+            if !there.contains(&name) {
+                self.order(number, true).await?;
+                names.push(name);
+            }
+        }
+        let power = self.power.clone();
+        self.power.world.spawn("power on", async move { power.on(names).await });
+        Ok(())
+    }
+
+    async fn remove(&self, machine: &str) -> Result<(), MachineError> {
+        let unknown = || MachineError::Unknown { name: machine.to_owned(), known: "those of simulated nodes".to_owned() };
+        self.order(simulated::number(machine).ok_or_else(unknown)?, false).await?;
+        self.clocks.forget(machine);
+        let links = link_faults::without(&self.faults().links, machine);
+        {
+            let mut faults = self.faults();
+            faults.programs.retain(|held| held.machine != machine);
+            faults.pressures.retain(|held| held.machine != machine);
+            faults.links.clone_from(&links);
+        }
+        self.machines.set_link_faults(links).await
+    }
+
+    async fn order(&self, number: u32, there: bool) -> Result<(), MachineError> {
+        let (done, outcome) = oneshot::channel();
+        let ended = || MachineError::Failed("the process is ending".to_owned());
+        self.orders.send(Order { number, there, done }).map_err(|_| ended())?;
+        outcome.await.map_err(|_| ended())?
     }
 
     async fn status(&self) -> Result<Status, MachineError> {
