@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::http::{Accept, IncludeObject, Query, Shape};
 use crate::registry::Resource;
-use crate::storage::Item;
+use crate::storage::{Item, write_partial};
 
 /// Writes objects of one resource in one shape.
 #[derive(Clone)]
@@ -50,6 +50,15 @@ impl Painter {
         })
     }
 
+    fn partial(&self, stored: &[u8], revision: u64, out: &mut Vec<u8>) {
+        let begins = out.len();
+        if let Err(error) = self.resource.head.splice_partial(stored, revision, out) {
+            tracing::warn!(%error, resource = self.resource.plural(), "a stored object does not parse");
+            out.truncate(begins);
+            write_partial(&Value::Null, out);
+        }
+    }
+
     /// One object alone.
     pub fn one(&self, stored: &[u8], revision: u64) -> Bytes {
         self.one_with_columns(stored, revision, true)
@@ -59,7 +68,11 @@ impl Painter {
     pub fn one_with_columns(&self, stored: &[u8], revision: u64, columns: bool) -> Bytes {
         match self.shape {
             Shape::Object | Shape::Discovery => self.resource.head.show(stored, revision),
-            Shape::Partial => Bytes::from(partial(&self.decode(stored, revision)).to_string()),
+            Shape::Partial => {
+                let mut out = Vec::with_capacity(stored.len().min(1024));
+                self.partial(stored, revision, &mut out);
+                Bytes::from(out)
+            }
             Shape::Table => {
                 let mut out = Vec::with_capacity(1024);
                 self.table_head(&json!({"resourceVersion": revision.to_string()}), columns, &mut out);
@@ -91,10 +104,7 @@ impl Painter {
     pub fn list_item(&self, item: &Item, out: &mut Vec<u8>) {
         match self.shape {
             Shape::Object | Shape::Discovery => self.resource.head.splice_item(&item.value, item.revision, out),
-            Shape::Partial => {
-                let shown = partial(&self.decode(&item.value, item.revision));
-                out.extend_from_slice(shown.to_string().as_bytes());
-            }
+            Shape::Partial => self.partial(&item.value, item.revision, out),
             Shape::Table => self.row(&item.value, item.revision, out),
         }
     }
@@ -134,7 +144,7 @@ impl Painter {
             IncludeObject::None => {}
             IncludeObject::Metadata => {
                 out.extend_from_slice(b",\"object\":");
-                out.extend_from_slice(partial(&object).to_string().as_bytes());
+                write_partial(&object, out);
             }
             IncludeObject::Object => {
                 out.extend_from_slice(b",\"object\":");
@@ -143,9 +153,4 @@ impl Painter {
         }
         out.push(b'}');
     }
-}
-
-fn partial(object: &Value) -> Value {
-    let metadata = object.get("metadata").cloned().unwrap_or_default();
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The first bytes of every stored object of one kind: `{"kind":K,"apiVersion":V,"metadata":{`.
 #[derive(Debug, Clone)]
@@ -13,6 +14,7 @@ pub struct Head {
     bare: usize,
 }
 
+const PARTIAL: &[u8] = b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":";
 const METADATA: &[u8] = b"\"metadata\":{";
 
 impl Head {
@@ -65,6 +67,35 @@ impl Head {
         Bytes::from(out)
     }
 
+    /// Appends `PartialObjectMetadata` of the object as of `revision`; the rest of it is not even read.
+    ///
+    /// # Errors
+    /// Bytes that are not the stored form of an object.
+    pub fn splice_partial(&self, stored: &[u8], revision: u64, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        let metadata = match stored.strip_prefix(&self.whole[..self.whole.len() - 1]) {
+            Some(begins_with_metadata) => {
+                let mut values = serde_json::Deserializer::from_slice(begins_with_metadata).into_iter::<&RawValue>();
+                values.next().transpose()?.map_or("{}", RawValue::get)
+            }
+            // Written by another hand.
+            None => {
+                let object = self.decode(stored, revision)?;
+                write_partial(&object, out);
+                return Ok(());
+            }
+        };
+        out.extend_from_slice(PARTIAL);
+        out.extend_from_slice(b"{\"resourceVersion\":\"");
+        out.extend_from_slice(itoa(revision, &mut [0; 20]));
+        out.push(b'"');
+        if metadata != "{}" {
+            out.push(b',');
+        }
+        out.extend_from_slice(&metadata.as_bytes()[1..]);
+        out.push(b'}');
+        Ok(())
+    }
+
     /// The decoded object as of `revision`.
     ///
     /// # Errors
@@ -95,6 +126,14 @@ impl Head {
         }
         out.extend_from_slice(tail);
     }
+}
+
+/// Appends `PartialObjectMetadata` of a decoded object.
+pub fn write_partial(object: &Value, out: &mut Vec<u8>) {
+    out.extend_from_slice(PARTIAL);
+    let nothing = Value::Object(serde_json::Map::new());
+    serde_json::to_writer(&mut *out, object.get("metadata").unwrap_or(&nothing)).expect("writing to memory does not fail");
+    out.push(b'}');
 }
 
 fn field(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) {
@@ -139,6 +178,17 @@ mod tests {
         let mut item = Vec::new();
         head.splice_item(&stored, 0, &mut item);
         assert_eq!(item, br#"{"metadata":{"resourceVersion":"0","name":"x"},"data":[1],"spec":{"a":"b\n"}}"#);
+        let shown = |stored: &[u8]| {
+            let mut out = Vec::new();
+            head.splice_partial(stored, 5, &mut out).expect("it parses");
+            String::from_utf8(out).expect("text")
+        };
+        let partial =
+            |metadata: &str| format!(r#"{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{metadata}}}"#);
+        assert_eq!(shown(&stored), partial(r#"{"resourceVersion":"5","name":"x"}"#));
+        assert_eq!(shown(&head.encode(&json!({"metadata": {}}))), partial(r#"{"resourceVersion":"5"}"#));
+        assert_eq!(shown(br#"{"metadata":{"name":"y"}}"#), partial(r#"{"name":"y","resourceVersion":"5"}"#));
+        assert!(head.splice_partial(br#"{"kind":"Pod","apiVersion":"v1","metadata":{"#, 5, &mut Vec::new()).is_err());
         let mut foreign = Vec::new();
         head.splice_item(br#"{"metadata":{"name":"y"}}"#, 3, &mut foreign);
         assert_eq!(foreign, br#"{"metadata":{"name":"y","resourceVersion":"3"}}"#);

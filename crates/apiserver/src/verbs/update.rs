@@ -7,6 +7,7 @@ use daruma_api::status::{ApiError, FieldError};
 use daruma_client::Body;
 use daruma_store::KeyValue;
 use http::{Response, StatusCode};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::create::{check_name, decode, painter_bytes};
@@ -92,6 +93,21 @@ pub fn fill_revision(object: &mut Value, found: &KeyValue) {
     }
 }
 
+/// The uid in a stored object; empty where there is none.
+fn uid_of(stored: &[u8]) -> String {
+    #[derive(Default, Deserialize)]
+    struct Object {
+        #[serde(default)]
+        metadata: Metadata,
+    }
+    #[derive(Default, Deserialize)]
+    struct Metadata {
+        #[serde(default)]
+        uid: String,
+    }
+    serde_json::from_slice::<Object>(stored).unwrap_or_default().metadata.uid
+}
+
 /// Compares uid and resourceVersion of the body with what is stored.
 ///
 /// # Errors
@@ -117,8 +133,7 @@ pub fn check_preconditions(resource: &Resource, name: &str, object: &Value, foun
     if uid.is_empty() {
         return Ok(());
     }
-    let stored: Value = serde_json::from_slice(&found.value).unwrap_or_default();
-    let stored_uid = text(&stored, "/metadata/uid");
+    let stored_uid = uid_of(&found.value);
     if stored_uid == uid {
         return Ok(());
     }
