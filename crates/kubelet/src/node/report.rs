@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use daruma_api::core::v1::{Node, NodeStatus};
 use daruma_client::{ClientError, Patch};
+use daruma_world::containers::Image;
+use daruma_world::disk::Usage;
 use futures::future::BoxFuture;
 use serde_json::json;
 
 use super::status::{Inputs, differs, events, labels, make, new_node};
 use super::{keep, tick};
+use crate::eviction::Pressure;
 use crate::shared::Shared;
 
 const RETRY: Duration = Duration::from_millis(100);
@@ -31,9 +34,10 @@ pub async fn run(shared: Arc<Shared>) {
     crate::mirror::look(&shared);
     let mut sent_at = shared.world.monotonic();
     let mut first = true;
+    let mut last = None;
     loop {
         let due = first || shared.world.monotonic().saturating_sub(sent_at) >= shared.config.node_status_report_frequency;
-        let failed = match Box::pin(report(&shared, due)).await {
+        let failed = match Box::pin(report(&shared, due, &mut last)).await {
             Ok(sent) => {
                 if sent {
                     sent_at = shared.world.monotonic();
@@ -57,24 +61,37 @@ pub async fn run(shared: Arc<Shared>) {
     }
 }
 
-async fn compute(shared: &Shared, old: &NodeStatus) -> NodeStatus {
+/// What a status is made of, next to what never changes and the time.
+#[derive(PartialEq)]
+struct Ground {
+    disk: Usage,
+    images: Vec<Image>,
+    problems: Vec<String>,
+    pressure: Pressure,
+}
+
+async fn survey(shared: &Shared) -> Ground {
     let known = *shared.disk.lock().expect("no panic while held");
     let disk =
         if known.capacity_bytes > 0 { known } else { shared.world.disk.usage(&shared.config.root_dir).await.unwrap_or_default() };
     let images = shared.runtime.list_images().await.unwrap_or_default();
     let shutdown = shared.is_shutting_down().then(|| "node is shutting down".to_owned());
-    let problems: Vec<String> = shared.runtime_problem().into_iter().chain(shared.network_problem()).chain(shutdown).collect();
+    let problems = shared.runtime_problem().into_iter().chain(shared.network_problem()).chain(shutdown).collect();
     let pressure = shared.pressure.lock().expect("no panic while held").clone();
+    Ground { disk, images, problems, pressure }
+}
+
+fn compute(shared: &Shared, ground: &Ground, old: &NodeStatus) -> NodeStatus {
     make(
         &Inputs {
             facts: &shared.facts,
             config: &shared.config,
             host_ips: &shared.host_ips(),
             runtime_version: &shared.runtime.version(),
-            disk,
-            images: &images,
-            problems: &problems,
-            pressure: &pressure,
+            disk: ground.disk,
+            images: &ground.images,
+            problems: &ground.problems,
+            pressure: &ground.pressure,
             now: crate::status::to_seconds(shared.now()),
         },
         old,
@@ -87,7 +104,7 @@ async fn register(shared: &Shared) -> Result<(), ClientError> {
     let found = match api.find(name).await? {
         Some(node) => node,
         None if shared.config.register_node => {
-            let status = compute(shared, &NodeStatus::default()).await;
+            let status = compute(shared, &survey(shared).await, &NodeStatus::default());
             match api.create(&new_node(&shared.facts, &shared.config, status.clone())).await {
                 Ok(node) => {
                     tell(shared, events(None, &status));
@@ -115,15 +132,23 @@ fn tell(shared: &Shared, events: Vec<&'static str>) {
     }
 }
 
+/// The node's object, and what its status was made of, at the last look.
+type Last = Option<(Arc<Node>, Ground)>;
+
 /// Computes the status and sends it where it changed or is due; `true` when it was sent.
-async fn report(shared: &Shared, due: bool) -> Result<bool, ClientError> {
+async fn report(shared: &Shared, due: bool, last: &mut Last) -> Result<bool, ClientError> {
     let api = shared.client.cluster::<Node>();
     // The copy is kept current by a watch. Who deletes the object means it: only a kubelet that starts registers its node.
     let Some(node) = shared.node.lock().expect("no panic while held").clone() else { return Ok(false) };
     let never = NodeStatus::default();
     let old = node.status.as_ref().unwrap_or(&never);
-    let new = compute(shared, old).await;
+    let ground = survey(shared).await;
+    if !due && last.as_ref().is_some_and(|(seen, before)| Arc::ptr_eq(seen, &node) && *before == ground) {
+        return Ok(false);
+    }
+    let new = compute(shared, &ground, old);
     if !due && !differs(old, &new) {
+        *last = Some((node, ground));
         return Ok(false);
     }
     let old_boot = old.node_info.as_ref().map(|info| info.boot_id.clone()).filter(|id| !id.is_empty());
