@@ -24,6 +24,24 @@ pub struct NodeHealth {
     pub renewed: Option<Timestamp>,
 }
 
+impl NodeHealth {
+    /// Notes a renewal and says whether that is all there is to do: the node is Ready, as it was when it was seen last, and not silent
+    /// for longer than `limit`. Where it is not, nothing is changed, and [`look`] has to say more.
+    pub fn stays_calm(&mut self, node: &Node, lease: Option<&Lease>, limit: Duration, now: Timestamp) -> bool {
+        let (Some(current), Some(saved)) = (condition(node, "Ready"), &self.ready) else { return false };
+        let renewed = lease.and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref()).map(|time| time.0);
+        let news = renewed > self.renewed;
+        let probed = if news { now } else { self.probed };
+        if current.status != "True" || current != saved || renewed.is_none() || since(probed, now) > limit {
+            return false;
+        }
+        if news {
+            (self.renewed, self.probed) = (renewed, now);
+        }
+        true
+    }
+}
+
 /// The periods that count.
 #[derive(Debug, Clone, Copy)]
 pub struct Grace {
@@ -199,6 +217,38 @@ mod tests {
         let late = see(Some(&first.health), &node(None), None, 161);
         assert_eq!(late.ready.expect("given").reason.as_deref(), Some("NodeStatusNeverUpdated"));
         assert_eq!(late.before, "Unknown");
+    }
+
+    #[test]
+    fn a_calm_look_says_what_a_whole_one_says() {
+        let saved = see(None, &node(Some(200)), Some(&lease(200)), 200).health;
+        let unready = |mut node: Node| {
+            let conditions = node.status.as_mut().and_then(|status| status.conditions.as_mut()).expect("built");
+            "False".clone_into(&mut conditions[0].status);
+            node
+        };
+        let cases = [
+            (node(Some(200)), Some(lease(200)), 240, true),
+            (node(Some(200)), Some(lease(210)), 240, true),
+            (node(Some(200)), Some(lease(210)), 300, true),
+            // Silent, another heartbeat, another state, no lease, no status: more is to be said.
+            (node(Some(200)), Some(lease(200)), 251, false),
+            (node(Some(210)), Some(lease(200)), 240, false),
+            (unready(node(Some(200))), Some(lease(210)), 240, false),
+            (node(Some(200)), None, 240, false),
+            (node(None), Some(lease(210)), 240, false),
+        ];
+        for (node, lease, now, calm) in cases {
+            let mut health = saved.clone();
+            let limit = GRACE.monitor;
+            assert_eq!(health.stays_calm(&node, lease.as_ref(), limit, at(now)), calm, "{node:?} {lease:?} at {now}");
+            if calm {
+                let whole = see(Some(&saved), &node, lease.as_ref(), now);
+                assert_eq!((whole.health, whole.write), (health, None));
+            } else {
+                assert_eq!(health, saved);
+            }
+        }
     }
 
     #[test]

@@ -107,6 +107,11 @@ pub(crate) fn start(context: Context) {
     });
 }
 
+/// The node's zone and readiness, where it counts in its zone.
+fn counted(node: &Node, ready: bool) -> Option<(String, bool)> {
+    node.label(EXCLUDED).is_none().then(|| (zone_key(node), ready))
+}
+
 struct Monitor {
     context: Context,
     nodes: Api<Node>,
@@ -119,8 +124,8 @@ struct Monitor {
 
 #[derive(Default)]
 struct State {
-    /// Uid by name of every node seen.
-    known: BTreeMap<String, String>,
+    /// Every node seen, by name, as it was seen last.
+    known: BTreeMap<String, Arc<Node>>,
     health: BTreeMap<String, NodeHealth>,
     zones: Zones,
     queues: BTreeMap<String, TaintQueue>,
@@ -150,8 +155,13 @@ impl Monitor {
     async fn look_at_all(&self) {
         let nodes = self.context.shared.nodes.list();
         self.meet_new_and_gone(&nodes).await;
-        let readiness: Vec<Option<(String, bool)>> =
-            futures::stream::iter(nodes.iter().cloned()).map(|node| self.look_at(node)).buffered(NODES_AT_ONCE).collect().await;
+        let mut readiness: Vec<Option<(String, bool)>> = Vec::with_capacity(nodes.len());
+        let mut others = Vec::new();
+        for node in &nodes {
+            if self.is_calm(node) { readiness.push(counted(node, true)) } else { others.push(node.clone()) }
+        }
+        let looks = futures::stream::iter(others).map(|node| self.look_at(node)).buffered(NODES_AT_ONCE);
+        readiness.extend(looks.collect::<Vec<_>>().await);
         let mut seen: BTreeMap<String, Vec<bool>> = BTreeMap::new();
         for (zone, ready) in readiness.into_iter().flatten() {
             seen.entry(zone).or_default().push(ready);
@@ -203,13 +213,16 @@ impl Monitor {
         for node in nodes {
             let name = node.name();
             let new = self.with(|state| {
+                if state.known.get(name).is_some_and(|known| Arc::ptr_eq(known, node)) {
+                    return false;
+                }
                 let zone = zone_key(node);
                 if !state.zones.knows(&zone) {
                     state.zones.add(&zone);
                     let rate = self.context.config.node_eviction_rate;
                     state.queues.entry(zone).or_insert_with(|| TaintQueue::new(rate, self.steady_now()));
                 }
-                state.known.insert(name.to_owned(), node.uid().to_owned()).is_none()
+                state.known.insert(name.to_owned(), node.clone()).is_none()
             });
             if new {
                 let message = format!("Node {name} event: Registered Node {name} in Controller");
@@ -222,7 +235,7 @@ impl Monitor {
                 .known
                 .iter()
                 .filter(|(name, _)| !names.contains(name.as_str()))
-                .map(|(name, uid)| (name.clone(), uid.clone()))
+                .map(|(name, node)| (name.clone(), node.uid().to_owned()))
                 .collect();
             state.known.retain(|name, _| names.contains(name.as_str()));
             state.health.retain(|name, _| names.contains(name.as_str()));
@@ -254,7 +267,26 @@ impl Monitor {
                 self.with(|state| state.retry.remove(name));
             }
         }
-        node.label(EXCLUDED).is_none().then(|| (zone_key(&node), ready))
+        counted(&node, ready)
+    }
+
+    /// Looks at a node that needs nothing: Ready as before, not tainted, renewed in time. All that changes is when it was heard
+    /// of last. `false` where more is to be done, and nothing was.
+    fn is_calm(&self, node: &Node) -> bool {
+        let tainted = node.spec.as_ref().is_some_and(|spec| spec.taints.as_ref().is_some_and(|taints| !taints.is_empty()));
+        if tainted {
+            return false;
+        }
+        let lease = self.context.shared.leases.get(NODE_LEASES, node.name());
+        let now = self.steady_now();
+        let limit = self.context.config.node_monitor_grace_period;
+        self.with(|state| {
+            let retried = state.retry.contains(node.name());
+            state
+                .health
+                .get_mut(node.name())
+                .is_some_and(|saved| !retried && saved.stays_calm(node, lease.as_deref(), limit, now))
+        })
     }
 
     /// Brings the node's conditions up to date. `None` when that failed.
