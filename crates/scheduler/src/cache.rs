@@ -6,7 +6,7 @@ use std::sync::Arc;
 use daruma_api::core::v1::{Node, Pod};
 use daruma_api::meta::ObjectExt;
 
-use crate::node_info::{NodeInfo, PodInfo};
+use crate::node_info::{Likeness, NodeInfo, PodInfo};
 
 /// Nodes by name. Pods of an unknown node are kept for when it appears.
 #[derive(Default)]
@@ -18,6 +18,8 @@ pub struct Cache {
     image_nodes: BTreeMap<String, usize>,
     /// How many pods have a priority.
     priorities: BTreeMap<i32, usize>,
+    /// What pods have in common, by namespace and labels.
+    alike: BTreeMap<String, BTreeMap<BTreeMap<String, String>, Arc<Likeness>>>,
 }
 
 impl Cache {
@@ -77,7 +79,13 @@ impl Cache {
         }
         let info = self.nodes.entry(node.to_owned()).or_default();
         let before = info.pods.get(&key).map(|before| before.priority());
-        let fresh = Arc::new(PodInfo::new(pod));
+        let mut fresh = PodInfo::new(pod);
+        let alike = self.alike.entry(fresh.alike.namespace.clone()).or_default();
+        match alike.get(&fresh.alike.labels) {
+            Some(known) => fresh.alike = known.clone(),
+            None => drop(alike.insert(fresh.alike.labels.clone(), fresh.alike.clone())),
+        }
+        let fresh = Arc::new(fresh);
         self.places.insert(key, node.to_owned());
         *self.priorities.entry(fresh.priority()).or_default() += 1;
         info.add_pod(fresh);
@@ -104,11 +112,24 @@ impl Cache {
         let Some(node) = self.places.remove(key) else { return };
         if let Some(info) = self.nodes.get_mut(&node) {
             let priority = info.pods.get(key).map(|pod| pod.priority());
+            let alike = info.pods.get(key).map(|pod| pod.alike.clone());
             info.remove_pod(key);
             if info.node.is_none() && info.pods.is_empty() {
                 self.nodes.remove(&node);
             }
             self.forget_priority(priority);
+            self.forget_likeness(alike);
+        }
+    }
+
+    fn forget_likeness(&mut self, alike: Option<Arc<Likeness>>) {
+        // The index has one hold, and we have one.
+        let Some(alike) = alike.filter(|alike| Arc::strong_count(alike) <= 2) else { return };
+        if let Some(labels) = self.alike.get_mut(&alike.namespace) {
+            labels.remove(&alike.labels);
+            if labels.is_empty() {
+                self.alike.remove(&alike.namespace);
+            }
         }
     }
 

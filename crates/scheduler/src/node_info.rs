@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use daruma_api::core::v1::{Container, Node, Pod, PodSpec};
 use daruma_api::meta::ObjectExt;
 use daruma_api::resources::parse_list;
+use daruma_api::selector::Selector;
 
 use crate::amounts::Amounts;
 
@@ -25,6 +27,8 @@ pub struct PodInfo {
     pub host_ports: Vec<HostPort>,
     /// Whether it has pod affinity or anti-affinity of its own.
     pub has_pod_affinity: bool,
+    /// Namespace and labels.
+    pub alike: Arc<Likeness>,
 }
 
 impl PodInfo {
@@ -36,7 +40,8 @@ impl PodInfo {
         let has_pod_affinity = affinity.is_some_and(|one| one.pod_affinity.is_some() || one.pod_anti_affinity.is_some());
         let (requests, scoring) = (Amounts::of_pod(spec), Amounts::of_pod_for_scoring(spec));
         let host_ports = host_ports(spec);
-        Self { pod, requests, scoring, host_ports, has_pod_affinity }
+        let alike = Arc::new(Likeness::of(&pod));
+        Self { pod, requests, scoring, host_ports, has_pod_affinity, alike }
     }
 
     /// The specification; an empty one where the pod has none.
@@ -68,13 +73,57 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
     spec.containers.iter().chain(sidecars).flat_map(ports).collect()
 }
 
-/// Pods of one namespace with the same labels, counted.
-#[derive(Debug, Clone)]
-pub struct LabelGroup {
+/// What pods of one template have in common: namespace and labels. The pods of a [`crate::cache::Cache`] share it.
+#[derive(Debug, Default)]
+pub struct Likeness {
     /// Their namespace.
     pub namespace: String,
     /// Their labels.
     pub labels: BTreeMap<String, String>,
+    /// The last question and its answer.
+    answered: AtomicU64,
+}
+
+impl Likeness {
+    /// Of one pod.
+    pub fn of(pod: &Pod) -> Self {
+        let labels = pod.metadata.labels.clone().unwrap_or_default();
+        Self { namespace: pod.namespace().to_owned(), labels, answered: AtomicU64::default() }
+    }
+
+    /// Whether pods like this are in the namespace and have labels that the question's selector takes; looked up once a question.
+    pub fn answers(&self, question: &Question<'_>) -> bool {
+        let known = self.answered.load(Ordering::Relaxed);
+        if known >> 1 == question.number {
+            return known & 1 == 1;
+        }
+        let answer = self.namespace == question.namespace && question.selector.matches(Some(&self.labels));
+        self.answered.store(question.number << 1 | u64::from(answer), Ordering::Relaxed);
+        answer
+    }
+}
+
+/// Which pods are like this?
+pub struct Question<'a> {
+    number: u64,
+    namespace: &'a str,
+    selector: &'a Selector,
+}
+
+impl<'a> Question<'a> {
+    /// Those of a namespace that a selector takes.
+    pub fn new(namespace: &'a str, selector: &'a Selector) -> Self {
+        // Tells questions apart, whoever asks them; no answer depends on it.
+        static ASKED: AtomicU64 = AtomicU64::new(1);
+        Self { number: ASKED.fetch_add(1, Ordering::Relaxed), namespace, selector }
+    }
+}
+
+/// Pods that are alike, counted.
+#[derive(Debug, Clone)]
+pub struct LabelGroup {
+    /// What they have in common.
+    pub alike: Arc<Likeness>,
     /// How many there are that are not being deleted.
     pub count: i64,
 }
@@ -161,18 +210,14 @@ impl NodeInfo {
         if info.pod.is_being_deleted() {
             return;
         }
-        let labels = info.pod.metadata.labels.as_ref();
-        let same = |group: &LabelGroup| {
-            group.namespace == info.pod.namespace() && labels.map_or(group.labels.is_empty(), |labels| *labels == group.labels)
-        };
+        let same = |group: &LabelGroup| Arc::ptr_eq(&group.alike, &info.alike);
         if let Some(index) = self.label_groups.iter().position(same) {
             self.label_groups[index].count += change;
             if self.label_groups[index].count == 0 {
                 self.label_groups.swap_remove(index);
             }
         } else if change > 0 {
-            let labels = labels.cloned().unwrap_or_default();
-            self.label_groups.push(LabelGroup { namespace: info.pod.namespace().into(), labels, count: change });
+            self.label_groups.push(LabelGroup { alike: info.alike.clone(), count: change });
         }
     }
 }

@@ -10,7 +10,7 @@ use daruma_api::selector::{Operator, Requirement, Selector};
 use daruma_api::taints::{NO_EXECUTE, NO_SCHEDULE, tolerated};
 
 use super::{Cluster, MAX_SCORE, Plugin, Prepared, Refusal};
-use crate::node_info::{NodeInfo, PodInfo};
+use crate::node_info::{NodeInfo, PodInfo, Question};
 
 const HOSTNAME: &str = "kubernetes.io/hostname";
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -115,9 +115,8 @@ fn included(constraint: &Constraint, pod: &PodInfo, node: &NodeInfo) -> bool {
     true
 }
 
-fn matching_pods(node: &NodeInfo, selector: &Selector, namespace: &str) -> i64 {
-    let groups = node.label_groups.iter().filter(|group| group.namespace == namespace);
-    groups.filter(|group| selector.matches(Some(&group.labels))).map(|group| group.count).sum()
+fn matching_pods(node: &NodeInfo, question: &Question<'_>) -> i64 {
+    node.label_groups.iter().filter(|group| group.alike.answers(question)).map(|group| group.count).sum()
 }
 
 fn count_hard(constraints: &[Constraint], pod: &PodInfo, cluster: &Cluster<'_>) -> Vec<BTreeMap<String, i64>> {
@@ -125,15 +124,18 @@ fn count_hard(constraints: &[Constraint], pod: &PodInfo, cluster: &Cluster<'_>) 
     if constraints.is_empty() {
         return counts;
     }
+    let namespace = pod.pod.namespace();
+    let questions: Vec<Question<'_>> =
+        constraints.iter().map(|constraint| Question::new(namespace, &constraint.selector)).collect();
     for node in cluster.nodes() {
         if constraints.iter().any(|constraint| node.label(&constraint.key).is_none()) {
             continue;
         }
-        for (constraint, counts) in constraints.iter().zip(&mut counts) {
+        for ((constraint, counts), question) in constraints.iter().zip(&mut counts).zip(&questions) {
             if let Some(value) = node.label(&constraint.key)
                 && included(constraint, pod, node)
             {
-                *counts.entry(value.to_owned()).or_default() += matching_pods(node, &constraint.selector, pod.pod.namespace());
+                *counts.entry(value.to_owned()).or_default() += matching_pods(node, question);
             }
         }
     }
@@ -164,13 +166,14 @@ impl Prepared for ForPod<'_> {
         let kept = ignored.iter().filter(|ignored| !**ignored).count();
         let counts: Vec<BTreeMap<String, i64>> =
             self.soft.iter().map(|constraint| self.count_soft(constraint, nodes, &ignored, &has_all)).collect();
+        let questions: Vec<Question<'_>> = self.soft.iter().map(|constraint| self.ask(constraint)).collect();
         let mut scores = vec![0i64; nodes.len()];
         for (index, node) in nodes.iter().enumerate().filter(|(index, _)| !ignored[*index]) {
             let mut score = 0.0;
-            for (constraint, counts) in self.soft.iter().zip(&counts) {
+            for ((constraint, counts), question) in self.soft.iter().zip(&counts).zip(&questions) {
                 let Some(value) = node.label(&constraint.key) else { continue };
                 let (count, domains) = if constraint.key == HOSTNAME {
-                    (matching_pods(node, &constraint.selector, self.pod.pod.namespace()), kept)
+                    (matching_pods(node, question), kept)
                 } else {
                     (counts.get(value).copied().unwrap_or(0), counts.len())
                 };
@@ -195,6 +198,10 @@ impl Prepared for ForPod<'_> {
 }
 
 impl ForPod<'_> {
+    fn ask<'b>(&'b self, constraint: &'b Constraint) -> Question<'b> {
+        Question::new(self.pod.pod.namespace(), &constraint.selector)
+    }
+
     /// Matching pods by value of the constraint's key, for the values that the candidates have.
     fn count_soft(
         &self,
@@ -209,12 +216,13 @@ impl ForPod<'_> {
         let candidates = nodes.iter().zip(ignored).filter(|(_, ignored)| !**ignored);
         let mut counts: BTreeMap<String, i64> =
             candidates.map(|(node, _)| (node.label(&constraint.key).unwrap_or_default().to_owned(), 0)).collect();
+        let question = self.ask(constraint);
         for node in self.cluster.nodes() {
             if (self.require_all && !has_all(node)) || !included(constraint, self.pod, node) {
                 continue;
             }
             if let Some(count) = counts.get_mut(node.label(&constraint.key).unwrap_or_default()) {
-                *count += matching_pods(node, &constraint.selector, self.pod.pod.namespace());
+                *count += matching_pods(node, &question);
             }
         }
         counts
