@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use daruma_api::core::v1::Pod;
 use daruma_client::{Body, Client, RateLimit};
 use daruma_world::World;
 use daruma_world::containers::{ContainerRuntime, RuntimeStatus};
@@ -19,7 +20,7 @@ use crate::recorder::Recorder;
 use crate::server::Access;
 use crate::shared::Shared;
 use crate::view::PodView;
-use crate::{gc, mirror, node, server, shutdown, sources};
+use crate::{gc, mirror, node, server, shutdown, sources, worker};
 
 /// Between two attempts to get the engine's events.
 const EVENTS_RETRY: Duration = Duration::from_millis(50);
@@ -79,6 +80,15 @@ impl Kubelet {
     #[cfg(test)]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Makes a pod of this node run as if an earlier kubelet had started it long ago: without events, its status told once. For a
+    /// cluster that is loaded with a state; before [`Kubelet::run`].
+    ///
+    /// # Errors
+    /// Why it does not run. It is started as any other pod once the kubelet runs.
+    pub async fn stand(&self, pod: Pod) -> Result<(), String> {
+        worker::standing::stand(&self.shared, pod).await
     }
 
     /// Runs the node for as long as the future is polled; its tasks belong to the world's scope.

@@ -113,7 +113,11 @@ pub async fn start(
     Ok(())
 }
 
-async fn config(
+/// What the container is to be, its files on the node made.
+///
+/// # Errors
+/// Why it cannot be, in the words of `CreateContainerConfigError`.
+pub async fn config(
     shared: &Arc<Shared>,
     cell: &PodCell,
     pod: &Pod,

@@ -7,13 +7,13 @@ use std::time::Duration;
 use daruma_api::core::v1::Node;
 use daruma_client::connection::{ClientIdentity, TlsTrust};
 use daruma_client::{Client, ClientError, RateLimit, Transport};
-use daruma_cluster::boot::{BootError, Component};
+use daruma_cluster::boot::{BootError, Component, kubelet};
 use daruma_cluster::machine_files::{self, MachineFile};
 use daruma_cluster::pki::{Pki, PkiError};
 use daruma_cluster::platform::{ClientTls, Target};
-use daruma_cluster::shape::{API_SERVER_PORT, Role, Shape};
+use daruma_cluster::shape::{self, API_SERVER_PORT, Role, Shape};
 use daruma_cluster::{addons, bring_up, load_balancer as balancer, simulated};
-use daruma_network::sandbox;
+use daruma_drill::file::ClusterSpec;
 use daruma_sim::containers::{EngineConfig, Programs};
 use daruma_sim::{Machine, MachineSpec, Scope, Universe};
 use daruma_world::World;
@@ -30,12 +30,11 @@ use crate::machines::LoggedMachines;
 use crate::options::{Options, OptionsError};
 use crate::platform::{SimPlatform, Surroundings};
 use crate::programs::{self, Running};
-use crate::{connections, load_balancer, lookout};
+use crate::standing::{self, Standing};
+use crate::{connections, load_balancer, lookout, preload};
 
 /// How often a starting cluster is looked at.
 const STEP: Duration = Duration::from_millis(100);
-/// Largest packet between pods: Ethernet's, as on real machines' cables.
-const MTU: u32 = 1500;
 
 /// Why a virtual cluster was not made.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +63,8 @@ pub struct VirtualCluster {
     guard: Option<Guard>,
     gate: Gate,
     running: Running,
+    standing: Standing,
+    root_ca: String,
 }
 
 /// See [`VirtualCluster::doors`].
@@ -95,6 +96,7 @@ impl VirtualCluster {
             interposer: options.interposer.clone(),
         };
         let running = Running::default();
+        let standing = Standing::default();
         let engine = engine(&options, &surroundings, &running);
         for machine in &shape.machines {
             let files: Arc<[MachineFile]> = machine_files::files(&Names, &shape, &pki, machine)?.into();
@@ -102,6 +104,7 @@ impl VirtualCluster {
                 surroundings: surroundings.clone(),
                 command: kubelet_command(&shape, machine).into(),
                 node: machine.name.clone(),
+                standing: standing.clone(),
                 writes_network: (!options.node_agents && machine.role == Role::Worker) || simulated::is_name(&machine.name),
             };
             let (running, engine) = (running.clone(), engine.clone());
@@ -125,20 +128,48 @@ impl VirtualCluster {
         }
         let world = universe.outside();
         let machines: Arc<dyn Machines> = Arc::new(LoggedMachines::new(universe.machines(), &world, &log));
-        for machine in &shape.machines {
-            let (machines, name) = (machines.clone(), machine.name.clone());
-            world.spawn("power on", async move {
-                if let Err(error) = machines.power_on(&name).await {
-                    tracing::error!(name, %error, "a machine cannot be switched on");
-                }
-            });
+        let at_once = |machine: &&shape::Machine| machine.role == Role::Controller || !options.workers_wait;
+        for machine in shape.machines.iter().filter(at_once) {
+            power_on(&world, &machines, &machine.name, Duration::ZERO);
         }
         let client = client(&universe, &shape, &pki)?;
-        let cluster = Self { universe, shape, node_agents: options.node_agents, client, machines, log, guard, gate, running };
+        let cluster = Self {
+            universe,
+            shape,
+            node_agents: options.node_agents,
+            client,
+            machines,
+            log,
+            guard,
+            gate,
+            running,
+            standing,
+            root_ca: pki.ca.certificate,
+        };
         if let Some(guard) = &cluster.guard {
             lookout::start(guard, &cluster.client, &cluster.running);
         }
         Ok(cluster)
+    }
+
+    /// Switches the workers on that wait for it ([`Options::workers_wait`]), evenly over `within`, so that their heartbeats are
+    /// spread as those of nodes are that were not started together.
+    pub fn power_on_workers(&self, within: Duration) {
+        let workers = self.shape.machines.iter().filter(|machine| machine.role != Role::Controller);
+        let count = u32::try_from(workers.clone().count()).unwrap_or(u32::MAX).max(1);
+        for (index, machine) in (0..).zip(workers) {
+            power_on(&self.world(), &self.machines, &machine.name, within * index / count);
+        }
+    }
+
+    /// Writes the workloads of a drill's cluster that run already; they stand once their workers are switched on.
+    pub(crate) async fn load(&self, cluster: &ClusterSpec) -> Result<(), ClientError> {
+        preload::load(&self.client, cluster, &self.shape, &self.root_ca, &self.standing).await
+    }
+
+    /// What stands on its nodes from their first power-on.
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// The world that it lives in.
@@ -236,6 +267,18 @@ impl Drop for VirtualCluster {
     }
 }
 
+fn power_on(world: &World, machines: &Arc<dyn Machines>, name: &str, after: Duration) {
+    let (machines, name, later) = (machines.clone(), name.to_owned(), world.clone());
+    world.spawn("power on", async move {
+        if !after.is_zero() {
+            later.sleep(after).await;
+        }
+        if let Err(error) = machines.power_on(&name).await {
+            tracing::error!(name, %error, "a machine cannot be switched on");
+        }
+    });
+}
+
 /// The engine of every machine.
 fn engine(options: &Options, surroundings: &Surroundings, running: &Running) -> EngineConfig {
     let mut programs = Programs::new();
@@ -290,6 +333,7 @@ struct Kubelet {
     surroundings: Surroundings,
     command: Arc<[String]>,
     node: String,
+    standing: Standing,
     /// No agent tells the engine the node's range.
     writes_network: bool,
 }
@@ -301,6 +345,10 @@ impl Kubelet {
             scope.world().spawn("node range", write_network(platform.clone(), self.node.clone()));
         }
         let ended: Result<(), BootError> = match Component::parse(self.command.iter()) {
+            Ok(Component::Kubelet(flags)) => {
+                let before = self.standing.take(&self.node).map(|load| load.stand(machine.world()));
+                kubelet::run(platform, flags, before).await
+            }
             Ok(component) => component.run(platform).await,
             Err(error) => Err(BootError::Flag(error.to_string())),
         };
@@ -318,18 +366,12 @@ async fn write_network(platform: Arc<SimPlatform>, node: String) {
     let config = Path::new("/etc/kubernetes/kubelet.conf");
     let limit = RateLimit::NONE;
     let Ok(client) = daruma_cluster::boot::connection::client(&platform, config, "daruma-network", limit) else { return };
-    let file = sandbox::Config::default().file;
     loop {
         let range = client.cluster::<Node>().get(&node).await.ok().and_then(|node| node.spec?.pod_cidr);
-        if let Some(pod_range) = range {
-            let content = sandbox::NetworkFile { pod_range, mtu: MTU }.to_json();
-            let write = async {
-                world.disk.create_dir_all(file.parent().unwrap_or(Path::new("/")), 0o755).await?;
-                world.disk.write(&file, content, WriteOptions::default()).await
-            };
-            if write.await.is_ok() {
-                return;
-            }
+        if let Some(range) = range
+            && standing::tell_range(&world, &range).await.is_ok()
+        {
+            return;
         }
         world.sleep(PAUSE).await;
     }

@@ -34,6 +34,7 @@ mod platform;
 mod preload;
 mod programs;
 mod rehearse;
+mod standing;
 
 pub use cluster::{Doors, StartError, VirtualCluster};
 pub use daruma_sim as sim;

@@ -45,6 +45,8 @@ pub struct Options {
     /// Whether workers run the pod network agent and kube-proxy. Without them a worker runs only its kubelet, and pods
     /// get addresses of the node's range from the simulated engine itself: for thousands of nodes.
     pub node_agents: bool,
+    /// Whether workers are without power until [`crate::VirtualCluster::power_on_workers`], so that something can be there before them.
+    pub workers_wait: bool,
     /// Whether the standing invariants are checked.
     pub invariants: bool,
     /// Breaks what components rely on, where a test wants that.
@@ -68,6 +70,7 @@ impl Default for Options {
             settings: Vec::new(),
             behaviours: Behaviours::built_in(),
             node_agents: true,
+            workers_wait: false,
             invariants: true,
             interposer: None,
         }

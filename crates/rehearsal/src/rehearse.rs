@@ -11,13 +11,15 @@ use daruma_drill::report::Report;
 use daruma_drill::{Progress, Stage, WorldKind};
 use serde_json::json;
 
+use crate::EventLog;
 use crate::cluster::{StartError, VirtualCluster};
 use crate::invariants::Violation;
 use crate::options::Options;
-use crate::{EventLog, preload};
 
 /// How long a cluster may take to become ready, in virtual time.
 const READY_WITHIN: Duration = Duration::from_secs(600);
+/// Nodes of a loaded cluster are switched on within one period of their heartbeats.
+const SPREAD: Duration = Duration::from_secs(10);
 /// How often a loaded cluster is looked at while its pods start.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -98,9 +100,11 @@ impl Rehearsal {
             let world = cluster.world();
             if !preloads.is_empty() {
                 reach(&client).await;
-                let workers: Vec<String> =
-                    drill.spec.cluster.machines().filter(|machine| !machine.starts_with("controller-")).collect();
-                preload::load(&client, preloads, &workers).await?;
+                cluster.load(&drill.spec.cluster).await?;
+                cluster.power_on_workers(SPREAD);
+                if world.timeout(READY_WITHIN, cluster.standing().all()).await.is_err() {
+                    return Err(not_ready("a node does not stand"));
+                }
                 cluster.release();
             }
             match world.timeout(READY_WITHIN, cluster.wait_ready()).await {
@@ -179,6 +183,7 @@ fn options(drill: &Drill, rehearsal: Rehearsal) -> Options {
         disk_bytes: cluster.disk.0,
         boot_time: cluster.boot_time.duration(),
         node_agents: cluster.node_agents,
+        workers_wait: !cluster.preload.is_empty(),
         invariants: rehearsal.invariants,
         ..Options::default()
     };

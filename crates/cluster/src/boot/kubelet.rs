@@ -107,13 +107,25 @@ pub struct Flags {
     shutdown_grace_period_critical_pods: Duration,
 }
 
-/// Runs until `terminated`; where that comes because the machine is being turned off, pods are ended first.
-pub(super) async fn run(platform: Arc<dyn Platform>, flags: Flags, terminated: BoxFuture<'static, ()>) -> Result<(), BootError> {
-    let kubelet = match select(terminated, start(platform, flags).boxed()).await {
+/// What is done with a kubelet that is complete and does not run yet.
+pub type Before = Box<dyn FnOnce(Kubelet) -> BoxFuture<'static, ()> + Send>;
+
+/// Runs until it is asked to end; where that is because the machine is being turned off, pods are ended first.
+///
+/// # Errors
+/// It could not start.
+pub async fn run(platform: Arc<dyn Platform>, flags: Flags, before: Option<Before>) -> Result<(), BootError> {
+    let starting = async {
+        let kubelet = start(platform.clone(), flags).await?;
+        if let Some(before) = before {
+            before(kubelet.clone()).await;
+        }
+        Ok::<Kubelet, BootError>(kubelet)
+    };
+    let (kubelet, terminated) = match select(platform.terminated(), starting.boxed()).await {
         Either::Left(((), _)) => return Ok(()),
         Either::Right((started, terminated)) => (started?, terminated),
     };
-    let (kubelet, terminated) = kubelet;
     let running = kubelet.run();
     futures::pin_mut!(running);
     if let Either::Left(((), running)) = select(terminated, running).await {

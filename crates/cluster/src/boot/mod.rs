@@ -76,7 +76,7 @@ impl Component {
         let terminated = platform.terminated();
         let ended: BoxFuture<'static, Result<(), BootError>> = match self {
             // It may have pods to end first.
-            Self::Kubelet(flags) => return kubelet::run(platform, flags, terminated).await,
+            Self::Kubelet(flags) => return kubelet::run(platform, flags, None).await,
             Self::ApiServer(flags) => apiserver::run(platform, flags).boxed(),
             Self::ControllerManager(flags) => controller_manager::run(platform, flags).boxed(),
             Self::Scheduler(flags) => scheduler::run(platform, flags).boxed(),

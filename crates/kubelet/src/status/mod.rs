@@ -11,7 +11,7 @@ mod tests;
 
 pub(crate) use generate::to_seconds;
 pub use generate::{Inputs, failed_status, generate};
-pub use sender::run_sender;
+pub use sender::{run_sender, send};
 
 /// Whether the phase is final.
 pub fn is_terminal(phase: Option<&str>) -> bool {

@@ -41,7 +41,11 @@ pub async fn run_sender(shared: Arc<Shared>, cell: Arc<PodCell>) {
     }
 }
 
-async fn send(shared: &Shared, cell: &PodCell) -> Result<(), ClientError> {
+/// Sends what differs from the API's last word, and the last deletion where it is due.
+///
+/// # Errors
+/// It is worth another try.
+pub async fn send(shared: &Shared, cell: &PodCell) -> Result<(), ClientError> {
     let (object, status) = {
         let state = cell.lock();
         if state.removed {

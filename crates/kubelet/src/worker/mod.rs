@@ -4,6 +4,7 @@
 
 mod finish;
 pub mod look;
+pub mod standing;
 mod sync;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daruma_api::core::v1::{Container as Spec, Pod};
-use daruma_world::containers::ContainerState;
+use daruma_world::containers::{ContainerError, ContainerState};
 
 use super::look::{look, tell};
 use crate::backoff::between;
@@ -153,7 +153,7 @@ fn deadline(shared: &Shared, cell: &PodCell, pod: &Pod) -> Option<Duration> {
     Some(rest)
 }
 
-fn field_context(shared: &Shared, view: &PodView) -> FieldContext {
+pub(super) fn field_context(shared: &Shared, view: &PodView) -> FieldContext {
     FieldContext {
         pod_ips: view.addresses().iter().map(ToString::to_string).collect(),
         host_ips: shared.host_ips(),
@@ -174,17 +174,7 @@ async fn ensure_sandbox(shared: &Arc<Shared>, cell: &Arc<PodCell>, pod: &Pod, ac
     if !actions.create_sandbox {
         return if actions.kill_pod { None } else { actions.sandbox_id.clone() };
     }
-    let spec = pod.spec.as_ref()?;
-    let node_resolver = shared.world.disk.read(&shared.config.resolv_conf).await.unwrap_or_default();
-    let node_resolver = sandbox::parse_resolv_conf(&String::from_utf8_lossy(&node_resolver));
-    let dns = sandbox::dns(pod, spec, &shared.config, node_resolver);
-    let config = sandbox::sandbox_config(pod, spec, &shared.config, cell.source, actions.attempt, dns);
-    let made = async {
-        let failed = |error: std::io::Error| daruma_world::containers::ContainerError::Other(error.to_string());
-        shared.world.disk.create_dir_all(&config.log_directory, 0o755).await.map_err(failed)?;
-        shared.runtime.run_sandbox(config).await
-    };
-    match made.await {
+    match make_sandbox(shared, cell, pod, actions.attempt).await {
         Ok(id) => {
             look(shared, cell).await;
             // The address is known before the images are.
@@ -199,6 +189,19 @@ async fn ensure_sandbox(shared: &Arc<Shared>, cell: &Arc<PodCell>, pod: &Pod, ac
             None
         }
     }
+}
+
+/// Makes the pod's sandbox and gives its id.
+pub(super) async fn make_sandbox(shared: &Shared, cell: &PodCell, pod: &Pod, attempt: u32) -> Result<String, ContainerError> {
+    let no_spec = Default::default();
+    let spec = pod.spec.as_ref().unwrap_or(&no_spec);
+    let node_resolver = shared.world.disk.read(&shared.config.resolv_conf).await.unwrap_or_default();
+    let node_resolver = sandbox::parse_resolv_conf(&String::from_utf8_lossy(&node_resolver));
+    let dns = sandbox::dns(pod, spec, &shared.config, node_resolver);
+    let config = sandbox::sandbox_config(pod, spec, &shared.config, cell.source, attempt, dns);
+    let failed = |error: std::io::Error| ContainerError::Other(error.to_string());
+    shared.world.disk.create_dir_all(&config.log_directory, 0o755).await.map_err(failed)?;
+    shared.runtime.run_sandbox(config).await
 }
 
 async fn start_all(
