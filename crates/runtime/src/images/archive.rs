@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use daruma_world::containers::{ContainerError, Result};
 use serde::Deserialize;
 
+use super::compression::decompress;
 use super::manifest::{self, Descriptor, Manifest};
 use super::reference::Reference;
-use super::{ImageRecord, ImageStore, layer};
+use super::{ImageRecord, ImageStore};
 
 /// An image of `docker save`'s `manifest.json`.
 #[derive(Debug, Deserialize)]
@@ -21,7 +22,7 @@ struct Saved {
     layers: Vec<String>,
 }
 
-/// Loads every image of an archive (gzip or plain); gives their names, or ids where they have none. Blocks.
+/// Loads every image of an archive (gzip, zstd or plain); gives their names, or ids where they have none. Blocks.
 pub fn load(store: &ImageStore, path: &Path) -> Result<Vec<String>> {
     let directory = store.temporary("archive");
     let result = unpack(path, &directory).and_then(|()| load_directory(store, &directory));
@@ -31,7 +32,7 @@ pub fn load(store: &ImageStore, path: &Path) -> Result<Vec<String>> {
 
 fn unpack(path: &Path, directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)?;
-    tar::Archive::new(layer::decompress(io::BufReader::new(fs::File::open(path)?))?).unpack(directory)
+    tar::Archive::new(decompress(io::BufReader::new(fs::File::open(path)?))?).unpack(directory)
 }
 
 fn load_directory(store: &ImageStore, directory: &Path) -> io::Result<Vec<String>> {

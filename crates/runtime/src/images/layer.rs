@@ -10,6 +10,8 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use sha2::{Digest, Sha256};
 use tar::EntryType;
 
+use super::compression::decompress;
+
 /// Says that a name of the lower layers is gone: OCI image-spec `layer.md`, whiteouts.
 const WHITEOUT: &str = ".wh.";
 /// Says that everything of the lower layers in its directory is gone.
@@ -42,19 +44,7 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// Uncompresses gzip; anything else is taken as it is.
-pub fn decompress<'a>(mut content: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    let mut start = Vec::new();
-    content.by_ref().take(4).read_to_end(&mut start)?;
-    if start == [0x28, 0xb5, 0x2f, 0xfd] {
-        return Err(io::Error::other("zstd layers are not supported"));
-    }
-    let gzip = start.starts_with(&[0x1f, 0x8b]);
-    let whole = io::Cursor::new(start).chain(content);
-    Ok(if gzip { Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::new(whole))) } else { Box::new(whole) })
-}
-
-/// Unpacks a layer (gzip or plain) into a new directory; gives the digest of the plain content.
+/// Unpacks a layer (gzip, zstd or plain) into a new directory; gives the digest of the plain content.
 pub fn unpack(content: impl Read, directory: &Path) -> io::Result<String> {
     fs::create_dir_all(directory)?;
     let mut content = Hashing::new(decompress(content)?);

@@ -4,6 +4,7 @@
 //! `tmp/`. A directory of built-in images has the same layout and is only read.
 
 pub mod archive;
+mod compression;
 mod dns;
 pub mod layer;
 pub mod manifest;
