@@ -14,6 +14,7 @@ use daruma_host::hardware::MachineHardware;
 use daruma_host::https::{HttpsServer, HttpsTransport, serve_http};
 use daruma_host::links::LinuxLinks;
 use daruma_host::packet_rules::NfTables;
+use daruma_runtime::images::registry::{Settings as RegistrySettings, hosts};
 use daruma_runtime::{EmbeddedEngine, EngineConfig};
 use daruma_store::embedded::{Backend, RedbBackend};
 use daruma_world::World;
@@ -144,7 +145,7 @@ impl Platform for RealPlatform {
                 cgroup_mount: "/sys/fs/cgroup".into(),
                 cgroup_root: String::new(),
                 min_oom_score_adj: None,
-                ca_file: None,
+                registries: RegistrySettings { certs_dir: hosts::CERTS_DIR.into(), ca_file: None },
             };
             let engine = EmbeddedEngine::open(&world, config)
                 .await

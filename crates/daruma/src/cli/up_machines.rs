@@ -11,6 +11,7 @@ use daruma_cluster::pki::Pki;
 use daruma_cluster::shape::{Machine, Shape};
 use daruma_host::machine::subnet::Subnet;
 use daruma_host::machine::{Bind, MachineSpec, SeedFile};
+use daruma_runtime::images::registry::{hosts, trust};
 use daruma_world::World;
 
 /// `RestartSec` of the unit that kubeadm's package installs (kubernetes/release
@@ -52,13 +53,25 @@ pub fn spec(world: &World, shape: &Shape, pki: &Pki, subnet: Subnet, images: &Pa
         env: std::env::var("DARUMA_LOG").map(|level| BTreeMap::from([("DARUMA_LOG".to_owned(), level)])).unwrap_or_default(),
         log_file: PathBuf::from("/var/log/kubelet.log"),
         seed_files: files.into_iter().map(seed).collect(),
-        binds: vec![
-            Bind { host: std::env::current_exe()?, machine: BINARY.into(), read_only: true },
-            Bind { host: images.to_owned(), machine: IMAGES.into(), read_only: true },
-        ],
+        binds: binds(images)?,
         boot_time: Duration::from_millis(shape.boot_time_ms),
         shutdown_grace: SHUTDOWN_GRACE + graceful_node_shutdown(shape),
     })
+}
+
+/// What machines see of the host: the program, the built-in images, and whom the host believes in when it pulls images, so
+/// that a private registry is set up in one place for all of them (docs/images.md).
+fn binds(images: &Path) -> Result<Vec<Bind>> {
+    let shown = |host: PathBuf, machine: &str, optional| Bind { host, machine: machine.into(), read_only: true, optional };
+    let mut binds = vec![
+        shown(std::env::current_exe()?, BINARY, false),
+        shown(images.to_owned(), IMAGES, false),
+        shown(hosts::CERTS_DIR.into(), hosts::CERTS_DIR, true),
+    ];
+    if let Some(file) = trust::system_file() {
+        binds.push(shown(std::path::absolute(file)?, trust::CA_FILES[0], true));
+    }
+    Ok(binds)
 }
 
 /// How much longer the kubelet may take because it ends its pods first: it asks systemd-logind for that time.

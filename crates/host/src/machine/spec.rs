@@ -79,6 +79,9 @@ pub struct Bind {
     pub machine: PathBuf,
     /// Refuse writes.
     pub read_only: bool,
+    /// Do without where the host does not have it when the machine boots.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 impl MachineSpec {

@@ -135,7 +135,7 @@ pub fn machine(cluster: &str, index: u8, subnet: Subnet, binary: PathBuf) -> Mac
             SeedFile { path: "/etc/kubernetes/always".into(), content: b"new".to_vec(), mode: 0o600, once: false },
             SeedFile { path: "/etc/kubernetes/once".into(), content: b"new".to_vec(), mode: 0o644, once: true },
         ],
-        binds: vec![Bind { host: binary, machine: "/usr/local/bin/daruma".into(), read_only: true }],
+        binds: vec![Bind { host: binary, machine: "/usr/local/bin/daruma".into(), read_only: true, optional: false }],
         boot_time: Duration::from_millis(300),
         shutdown_grace: Duration::from_secs(5),
         name,

@@ -25,6 +25,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::cgroups::Cgroups;
 use crate::images::ImageStore;
+use crate::images::registry::Settings as RegistrySettings;
 use crate::shim::protocol::{self, Call, Reply, Request};
 use state::State;
 
@@ -56,8 +57,8 @@ pub struct EngineConfig {
     pub cgroup_root: String,
     /// The lowest `oom_score_adj` of a container; `None`: -1000 with `CAP_SYS_RESOURCE`, else above the machine's own programs.
     pub min_oom_score_adj: Option<i32>,
-    /// Where a registry's certificate authority file is looked for; the system's usual places where `None`.
-    pub ca_file: Option<PathBuf>,
+    /// Whom registries are believed.
+    pub registries: RegistrySettings,
 }
 
 /// A container engine in the caller's process, its containers below shims of their own.
@@ -322,7 +323,7 @@ impl ContainerRuntime for EmbeddedEngine {
     fn pull_image(&self, reference: &str, auth: Option<RegistryAuth>) -> Answer<String> {
         let reference = reference.to_owned();
         self.with(|inner| async move {
-            crate::images::pull::pull(&inner.world, &inner.images, &reference, auth, inner.config.ca_file.as_deref()).await
+            crate::images::pull::pull(&inner.world, &inner.images, &reference, auth, &inner.config.registries).await
         })
     }
 

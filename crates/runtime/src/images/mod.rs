@@ -10,7 +10,7 @@ pub mod layer;
 pub mod manifest;
 pub mod pull;
 pub mod reference;
-mod registry;
+pub mod registry;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

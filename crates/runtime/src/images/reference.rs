@@ -15,6 +15,12 @@ pub struct Reference {
     pub digest: Option<String>,
 }
 
+/// Whether `text` is `sha256:` and 64 hexadecimal digits.
+pub fn is_digest(text: &str) -> bool {
+    let hex = text.strip_prefix("sha256:");
+    hex.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 impl Reference {
     /// Reads a name as a person writes it.
     pub fn parse(text: &str) -> Result<Self> {
@@ -23,11 +29,7 @@ impl Reference {
             Some((rest, digest)) => (rest, Some(digest.to_owned())),
             None => (text, None),
         };
-        if let Some(digest) = &digest
-            && !digest
-                .strip_prefix("sha256:")
-                .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        {
+        if digest.as_deref().is_some_and(|digest| !is_digest(digest)) {
             return Err(invalid());
         }
         let (name, tag) = match rest.rsplit_once(':') {

@@ -209,7 +209,10 @@ fn delegate(at: &Path) -> io::Result<()> {
 fn show(root: &Path, wanted: &Bind) -> Result<(), MachineError> {
     let target = root.join(wanted.machine.strip_prefix("/").unwrap_or(&wanted.machine));
     let step = || format!("showing {} at {}", wanted.host.display(), wanted.machine.display());
-    let kind = fs::metadata(&wanted.host).doing(step)?;
+    let kind = match fs::metadata(&wanted.host) {
+        Err(error) if wanted.optional && error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found.doing(step)?,
+    };
     if kind.is_dir() {
         fs::create_dir_all(&target).doing(step)?;
     } else {
