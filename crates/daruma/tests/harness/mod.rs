@@ -70,10 +70,17 @@ fn cannot_run() -> Option<String> {
 impl Cluster {
     /// Starts a cluster of one controller and two workers; `flags` are added to `daruma up`.
     pub fn up(test: &str, flags: &[&str]) -> Self {
+        Self::up_where(test, flags, &[])
+    }
+
+    /// The same with these variables in the environment of `daruma up`.
+    pub fn up_where(test: &str, flags: &[&str], environment: &[(&str, &std::path::Path)]) -> Self {
         let name = format!("{test}{}", std::process::id() % 10_000);
         let cluster = Self { root: std::env::temp_dir().join(format!("daruma-{name}")), name };
         let started = Instant::now();
-        cluster.daruma(&[&["up"], flags].concat());
+        let mut command = cluster.command(binary());
+        command.arg("up").args(flags).envs(environment.iter().copied());
+        text(command.output().expect("daruma starts"), &[&["up"], flags].concat());
         eprintln!("cluster {} was up after {:?}", cluster.name, started.elapsed());
         cluster
     }
@@ -108,6 +115,16 @@ impl Cluster {
     /// Runs kubectl, whatever becomes of it.
     pub fn try_kubectl(&self, arguments: &[&str]) -> Output {
         self.command("kubectl").args(arguments).output().expect("kubectl starts")
+    }
+
+    /// Applies a manifest.
+    pub fn apply(&self, manifest: &Value) {
+        let mut command = self.command("kubectl");
+        let mut child = command.args(["apply", "-f", "-"]).stdin(Stdio::piped()).spawn().expect("kubectl starts");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        std::io::Write::write_all(&mut stdin, manifest.to_string().as_bytes()).expect("kubectl reads");
+        drop(stdin);
+        assert!(child.wait().expect("kubectl ends").success(), "cannot apply {manifest}");
     }
 
     /// What kubectl prints as JSON.

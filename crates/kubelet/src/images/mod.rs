@@ -2,7 +2,10 @@
 //!
 //! Source: kubernetes pkg/kubelet/images/image_manager.go.
 
-use std::collections::BTreeMap;
+mod keyring;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use daruma_api::core::v1::{Container as Spec, Pod, Secret};
@@ -15,6 +18,7 @@ use crate::cell::PodCell;
 use crate::shared::Shared;
 use crate::start::StartError;
 use crate::text::go_duration;
+use keyring::Keyring;
 
 /// Pulls that failed.
 pub struct Pulls {
@@ -69,6 +73,7 @@ pub fn with_default_tag(image: &str) -> Result<String, String> {
 pub async fn ensure(shared: &Shared, cell: &PodCell, pod: &Pod, spec: &Spec) -> Result<Image, StartError> {
     let requested = spec.image.clone().unwrap_or_default();
     let recorder = &shared.recorder;
+    let secrets = pull_secrets(shared, pod).await;
     let image = match with_default_tag(&requested) {
         Ok(image) => image,
         Err(message) => {
@@ -103,11 +108,18 @@ pub async fn ensure(shared: &Shared, cell: &PodCell, pod: &Pod, spec: &Spec) -> 
             recorder.container(pod, &spec.name, "Pulled", message);
             Ok(present)
         }
-        _ => pull(shared, cell, pod, spec, &image).await,
+        _ => pull(shared, cell, pod, spec, &image, &secrets).await,
     }
 }
 
-async fn pull(shared: &Shared, cell: &PodCell, pod: &Pod, spec: &Spec, image: &str) -> Result<Image, StartError> {
+async fn pull(
+    shared: &Shared,
+    cell: &PodCell,
+    pod: &Pod,
+    spec: &Spec,
+    image: &str,
+    secrets: &[Arc<Secret>],
+) -> Result<Image, StartError> {
     let key = format!("{}_{image}", cell.uid);
     let recorder = &shared.recorder;
     let now = shared.now();
@@ -123,20 +135,15 @@ async fn pull(shared: &Shared, cell: &PodCell, pod: &Pod, spec: &Spec, image: &s
     }
     recorder.container(pod, &spec.name, "Pulling", format!("Pulling image {image:?}"));
     let started = shared.world.monotonic();
-    let auths = credentials(shared, pod, image).await;
-    let mut outcome = Err(ContainerError::Pull(String::new()));
-    for auth in auths.into_iter().map(Some).chain([None]) {
-        let pulled = tokio::select! {
-            biased;
-            () = cell.ending() => return Err(StartError::stopped()),
-            pulled = shared.runtime.pull_image(image, auth) => pulled,
-        };
-        let done = pulled.is_ok();
-        outcome = pulled;
-        if done {
-            break;
-        }
-    }
+    let auths = match Keyring::of(secrets.iter().map(|secret| &**secret)) {
+        Ok(keyring) => keyring.lookup(image),
+        Err(message) => return Err(failed(shared, pod, spec, "ErrImagePull", message)),
+    };
+    let outcome = tokio::select! {
+        biased;
+        () = cell.ending() => return Err(StartError::stopped()),
+        outcome = pull_with(shared, image, auths) => outcome,
+    };
     let inspected = match outcome {
         Ok(id) => shared.runtime.image_status(&id).await.and_then(|found| found.ok_or(ContainerError::ImageNotFound(id))),
         Err(error) => Err(error),
@@ -176,14 +183,32 @@ fn round_to_millis(duration: Duration) -> Duration {
     Duration::from_millis(duration.as_millis() as u64)
 }
 
-/// Credentials for the image's registry from the pod's pull secrets.
-async fn credentials(shared: &Shared, pod: &Pod, image: &str) -> Vec<RegistryAuth> {
-    let names = pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten()).map(|reference| reference.name.clone());
+/// Pulls with one of the credentials after the other, and without where there are none (kuberuntime_image.go, PullImage).
+async fn pull_with(shared: &Shared, image: &str, auths: Vec<RegistryAuth>) -> Result<String, ContainerError> {
+    if auths.is_empty() {
+        return shared.runtime.pull_image(image, None).await;
+    }
+    let mut errors = BTreeSet::new();
+    let mut texts = Vec::new();
+    for auth in auths {
+        match shared.runtime.pull_image(image, Some(auth)).await {
+            Ok(id) => return Ok(id),
+            Err(error) if errors.insert(error.to_string()) => texts.push(error.to_string()),
+            Err(_) => {}
+        }
+    }
+    Err(ContainerError::Pull(if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) }))
+}
+
+/// The pod's pull secrets; an event tells of those that are not there (kubelet_pods.go, getPullSecretsForPod).
+async fn pull_secrets(shared: &Shared, pod: &Pod) -> Vec<Arc<Secret>> {
+    let names = pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten()).map(|reference| &reference.name);
     let (mut found, mut missing) = (Vec::new(), Vec::new());
-    for name in names {
-        match shared.objects.secret_object(shared, pod.namespace(), &name).await {
-            Ok(Some(secret)) => found.extend(auth_from(&secret, image)),
-            _ => missing.push(name),
+    // The API takes entries without a name.
+    for name in names.filter(|name| !name.is_empty()) {
+        match shared.objects.secret_object(shared, pod.namespace(), name).await {
+            Ok(Some(secret)) => found.push(secret),
+            _ => missing.push(name.clone()),
         }
     }
     if !missing.is_empty() {
@@ -194,30 +219,6 @@ async fn credentials(shared: &Shared, pod: &Pod, image: &str) -> Vec<RegistryAut
         shared.recorder.pod_warning(pod, "FailedToRetrieveImagePullSecret", message);
     }
     found
-}
-
-fn auth_from(secret: &Secret, image: &str) -> Option<RegistryAuth> {
-    use base64::Engine as _;
-    let data = secret.data.as_ref()?;
-    let document: serde_json::Value = match (data.get(".dockerconfigjson"), data.get(".dockercfg")) {
-        (Some(text), _) => serde_json::from_slice::<serde_json::Value>(&text.0).ok()?.get("auths")?.clone(),
-        (None, Some(text)) => serde_json::from_slice(&text.0).ok()?,
-        (None, None) => return None,
-    };
-    let first = image.split('/').next().unwrap_or_default();
-    let host = if image.contains('/') && (first.contains(['.', ':']) || first == "localhost") { first } else { "docker.io" };
-    let entry = document.as_object()?.iter().find(|(server, _)| {
-        let server = server.trim_start_matches("https://").trim_start_matches("http://");
-        let server = server.split('/').next().unwrap_or_default();
-        server == host || (host == "docker.io" && server == "index.docker.io")
-    })?;
-    let field = |name: &str| entry.1.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
-    if let (Some(username), Some(password)) = (field("username"), field("password")) {
-        return Some(RegistryAuth { username, password });
-    }
-    let plain = base64::engine::general_purpose::STANDARD.decode(field("auth")?).ok()?;
-    let (username, password) = std::str::from_utf8(&plain).ok()?.split_once(':')?;
-    Some(RegistryAuth { username: username.into(), password: password.into() })
 }
 
 #[cfg(test)]
