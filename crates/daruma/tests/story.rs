@@ -4,10 +4,11 @@
 mod harness;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use harness::{Cluster, Test, at, is_running, wait};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -35,6 +36,7 @@ fn the_story_of_one_bad_day() {
     let cluster = Cluster::up("story", EVERYDAY);
     let day = Day { cluster, grace: 15 * SECOND, toleration: 10 * SECOND };
     day.start();
+    day.health_checks();
     day.force_delete();
     day.hard_reset();
     day.power_off_for_good();
@@ -89,6 +91,39 @@ impl Day {
             assert!(answer.starts_with("Hello Kubernetes bootcamp! | Running on: kubernetes-bootcamp-"), "{answer}");
             assert!(answer.trim_end().ends_with("| v=1"), "{answer}");
         }
+    }
+
+    /// What a load balancer sees of a service that keeps traffic on the node: kube-proxy tells it where pods are.
+    fn health_checks(&self) {
+        let cluster = &self.cluster;
+        let manifest = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "kept-local"},
+            "spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "selector": {"app": "kubernetes-bootcamp"},
+                "ports": [{"port": 80, "targetPort": 8080}]},
+        });
+        cluster.apply(&manifest);
+        let service = cluster.json(&["get", "service", "kept-local"]);
+        let port = service["spec"]["healthCheckNodePort"].as_u64().expect("a port");
+        for (node, pods) in [("worker-0", 2), ("worker-1", 2), ("controller-0", 0)] {
+            let url = format!("http://{}:{port}/healthz", cluster.address(node));
+            let code = if pods > 0 { "200" } else { "503" };
+            let (answer, _) = wait("the service's health check answers", 10 * SECOND, || {
+                let format = "\n%{http_code} %{header_json}";
+                let output = Command::new("curl").args(["--silent", "--max-time", "2", "--write-out", format, &url]).output();
+                let answer = String::from_utf8_lossy(&output.expect("curl starts").stdout).into_owned();
+                if answer.contains(&format!("\n{code} ")) { Ok(answer) } else { Err(answer) }
+            });
+            let (body, head) = answer.split_once(&format!("\n{code} ")).expect("seen above");
+            let wanted = format!(
+                "{{\n\t\"service\": {{\n\t\t\"namespace\": \"default\",\n\t\t\"name\": \"kept-local\"\n\t}},\n\t\"localEndpoints\": \
+                 {pods},\n\t\"serviceProxyHealthy\": true\n}}"
+            );
+            assert_eq!(body, wanted, "{node}");
+            let head: Value = serde_json::from_str(head).expect("curl prints JSON");
+            assert_eq!(head["content-type"][0], "application/json", "{node}");
+            assert_eq!(head["x-load-balancing-endpoint-weight"][0], pods.to_string(), "{node}");
+        }
+        cluster.kubectl(&["delete", "service", "kept-local"]);
     }
 
     /// Scene 1: force-deleting a pod.
