@@ -121,6 +121,11 @@ impl Client {
         Self::new(&self.world, self.transport.clone(), user_agent, limit)
     }
 
+    /// Gives up the connections that this client shares with others; see [`Transport::close_connections`].
+    pub fn close_connections(&self) {
+        self.transport.close_connections();
+    }
+
     /// The world this client lives in.
     pub fn world(&self) -> &World {
         &self.world

@@ -63,6 +63,10 @@ impl Transport for ServiceAccountTransport {
         }
         .boxed()
     }
+
+    fn close_connections(&self) {
+        self.inner.transport.close_connections();
+    }
 }
 
 impl Inner {

@@ -13,4 +13,9 @@ use crate::{Body, TransportError};
 pub trait Transport: Send + Sync {
     /// Sends `request`; completes with the response's head, the body streams.
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TransportError>>;
+
+    /// Gives up every connection: calls in progress and streams of bodies fail now, the next call connects anew. For
+    /// whoever has waited in vain often enough to believe in none of them. A transport without connections has nothing
+    /// to do.
+    fn close_connections(&self) {}
 }

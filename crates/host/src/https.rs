@@ -3,6 +3,9 @@
 mod bulk;
 mod client;
 mod server;
+mod sockets;
+#[cfg(test)]
+mod tests;
 
 pub use client::HttpsTransport;
 pub use daruma_client::connection::{ClientIdentity, Handler, Peer, ServerIdentity, TlsTrust};

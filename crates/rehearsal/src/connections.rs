@@ -123,4 +123,8 @@ impl Transport for WithToken {
         }
         self.transport.call(request)
     }
+
+    fn close_connections(&self) {
+        self.transport.close_connections();
+    }
 }

@@ -29,6 +29,7 @@ use tokio_rustls::client::TlsStream;
 use super::HttpsError;
 use super::bulk::Bulk;
 use super::server::{bad, certificates, keep_alive, key, roots};
+use super::sockets::{Sockets, Tracked};
 
 /// Bytes of the largest HTTP/2 frame that is taken. Of long lists a sixteenth as many arrive as with the usual 16 kB.
 const LARGEST_FRAME: u32 = 256 * 1024;
@@ -40,6 +41,7 @@ pub struct HttpsTransport {
     scheme: Scheme,
     authority: Authority,
     token: Option<Arc<dyn Fn() -> Option<String> + Send + Sync>>,
+    sockets: Sockets,
 }
 
 impl HttpsTransport {
@@ -51,7 +53,7 @@ impl HttpsTransport {
 
     /// A transport without TLS, for what answers in plain HTTP.
     pub fn plain(host: &str, port: u16) -> Result<Self, HttpsError> {
-        Self::with_connector(Connector { host: host.into(), port, tls: None }, Scheme::HTTP, None)
+        Self::with_connector(Connector { host: host.into(), port, tls: None, sockets: Sockets::default() }, Scheme::HTTP, None)
     }
 
     /// As [`HttpsTransport::new`], to a server whose certificate is made for another `name` than `host`.
@@ -89,7 +91,7 @@ impl HttpsTransport {
             _ => None,
         };
         let tls = Some((TlsConnector::from(Arc::new(tls)), name));
-        Self::with_connector(Connector { host: host.into(), port, tls }, Scheme::HTTPS, token)
+        Self::with_connector(Connector { host: host.into(), port, tls, sockets: Sockets::default() }, Scheme::HTTPS, token)
     }
 
     fn with_connector(
@@ -100,6 +102,7 @@ impl HttpsTransport {
         let (host, port) = (&connector.host, connector.port);
         let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let authority: Authority = authority.parse().map_err(|error| bad("server name", error))?;
+        let sockets = connector.sockets.clone();
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
@@ -111,7 +114,7 @@ impl HttpsTransport {
             .http2_keep_alive_interval(Duration::from_secs(30))
             .http2_keep_alive_timeout(Duration::from_secs(15))
             .build(connector);
-        Ok(Self { client, scheme, authority, token })
+        Ok(Self { client, scheme, authority, token, sockets })
     }
 }
 
@@ -137,6 +140,10 @@ impl Transport for HttpsTransport {
         }
         .boxed()
     }
+
+    fn close_connections(&self) {
+        self.sockets.shut_down();
+    }
 }
 
 /// The whole chain of causes in one line.
@@ -155,6 +162,7 @@ struct Connector {
     host: Arc<str>,
     port: u16,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    sockets: Sockets,
 }
 
 impl tower_service::Service<Uri> for Connector {
@@ -172,6 +180,7 @@ impl tower_service::Service<Uri> for Connector {
             let connect = async {
                 let tcp = TcpStream::connect((&*connector.host, connector.port)).await?;
                 keep_alive(&tcp);
+                let tcp = Tracked::new(tcp, connector.sockets);
                 Ok::<Box<dyn MaybeHttp2>, io::Error>(match connector.tls {
                     Some((tls, name)) => Box::new(tls.connect(name, Bulk::new(tcp)).await?),
                     None => Box::new(tcp),
@@ -190,13 +199,13 @@ trait MaybeHttp2: AsyncRead + AsyncWrite + Send + Unpin {
     fn is_http2(&self) -> bool;
 }
 
-impl MaybeHttp2 for TcpStream {
+impl MaybeHttp2 for Tracked {
     fn is_http2(&self) -> bool {
         false
     }
 }
 
-impl MaybeHttp2 for TlsStream<Bulk<TcpStream>> {
+impl MaybeHttp2 for TlsStream<Bulk<Tracked>> {
     fn is_http2(&self) -> bool {
         self.get_ref().1.alpn_protocol() == Some(b"h2")
     }

@@ -2,6 +2,7 @@
 //!
 //! Source: kubernetes pkg/kubelet/kubelet_node_status.go, pkg/kubelet/nodestatus/setters.go.
 
+mod heartbeat;
 mod lease;
 mod report;
 pub mod status;

@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use serde_json::json;
 
 use super::status::{Inputs, differs, events, labels, make, new_node};
-use super::{keep, tick};
+use super::{heartbeat, keep, tick};
 use crate::eviction::Pressure;
 use crate::shared::Shared;
 
@@ -37,7 +37,7 @@ pub async fn run(shared: Arc<Shared>) {
     let mut last = None;
     loop {
         let due = first || shared.world.monotonic().saturating_sub(sent_at) >= shared.config.node_status_report_frequency;
-        let failed = match Box::pin(report(&shared, due, &mut last)).await {
+        let failed = match report_repeatedly(&shared, due, &mut last).await {
             Ok(sent) => {
                 if sent {
                     sent_at = shared.world.monotonic();
@@ -57,6 +57,22 @@ pub async fn run(shared: Arc<Shared>) {
             biased;
             () = shared.node_due.notified() => {}
             () = retry => {}
+        }
+    }
+}
+
+async fn report_repeatedly(shared: &Shared, due: bool, last: &mut Last) -> Result<bool, ClientError> {
+    let mut attempt = 0;
+    loop {
+        match Box::pin(report(shared, due, last)).await {
+            Ok(sent) => return Ok(sent),
+            Err(error) => {
+                heartbeat::failed(shared, attempt, "reporting the node's status", &error);
+                attempt += 1;
+                if attempt == heartbeat::ATTEMPTS {
+                    return Err(error);
+                }
+            }
         }
     }
 }
@@ -178,7 +194,8 @@ async fn report(shared: &Shared, due: bool, last: &mut Last) -> Result<bool, Cli
             }
         }
     }
-    let updated = api.patch_status(&shared.config.node_name, &Patch::Strategic(json!({"status": patch}))).await?;
+    let patch = Patch::Strategic(json!({"status": patch}));
+    let updated = heartbeat::limited(shared, api.patch_status(&shared.config.node_name, &patch)).await?;
     tell(shared, events(Some(old), &new));
     keep(shared, Arc::new(updated));
     Ok(true)

@@ -19,6 +19,10 @@ struct State {
     /// The latest events with their versions, for those who watch from an earlier one.
     log: VecDeque<(u64, String, Value, Bytes)>,
     down: bool,
+    /// Answers nothing, as behind a cut cable.
+    silent: bool,
+    /// How often connections were given up.
+    closed: u32,
     /// Requests by method and resource.
     requests: BTreeMap<String, u64>,
     /// Every state that a pod's status had, in short form.
@@ -112,6 +116,15 @@ fn summary(pod: &Value) -> String {
 }
 
 impl Api {
+    pub fn set_silent(&self, silent: bool) {
+        self.0.lock().expect("no panic").silent = silent;
+    }
+
+    /// How often connections were given up.
+    pub fn closed(&self) -> u32 {
+        self.0.lock().expect("no panic").closed
+    }
+
     pub fn set_down(&self, down: bool) {
         let mut state = self.0.lock().expect("no panic");
         state.down = down;
@@ -295,6 +308,9 @@ impl Transport for Api {
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TransportError>> {
         let api = self.clone();
         Box::pin(async move {
+            if api.0.lock().expect("no panic").silent {
+                return std::future::pending().await;
+            }
             if api.0.lock().expect("no panic").down {
                 return Err(TransportError("connection refused".into()));
             }
@@ -304,5 +320,9 @@ impl Transport for Api {
             let body = body.collect().await.map_err(|error| TransportError(error.to_string()))?.to_bytes();
             Ok(api.answer(&head.method, head.uri.path(), head.uri.query().unwrap_or_default(), &body))
         })
+    }
+
+    fn close_connections(&self) {
+        self.0.lock().expect("no panic").closed += 1;
     }
 }

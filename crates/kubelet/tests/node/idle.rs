@@ -106,12 +106,12 @@ fn idle(nodes: u8, pods: u8) -> f64 {
     })
 }
 
-/// An hour has 360 ticks and 353 to 360 renewals of the lease; the rest are watches that are renewed after five to ten minutes,
-/// two timers each, and a list of all containers every five minutes.
+/// An hour has 360 ticks and 353 to 360 renewals of the lease, each with a limit for its answer; the rest are watches that are
+/// renewed after five to ten minutes, two timers each, and a list of all containers every five minutes.
 #[test]
 fn an_hour_of_idle_nodes() {
     let timers = idle(10, 20);
-    assert!((700.0..850.0).contains(&timers), "{timers} timers an hour");
+    assert!((1050.0..1220.0).contains(&timers), "{timers} timers an hour");
 }
 
 /// The same at scale; takes a while unoptimised.
@@ -119,5 +119,5 @@ fn an_hour_of_idle_nodes() {
 #[ignore = "for measuring: cargo nextest run -p daruma-kubelet --run-ignored only --no-capture"]
 fn an_hour_of_two_hundred_idle_nodes() {
     let timers = idle(200, 20);
-    assert!((700.0..850.0).contains(&timers), "{timers} timers an hour");
+    assert!((1050.0..1220.0).contains(&timers), "{timers} timers an hour");
 }

@@ -181,3 +181,29 @@ fn places_inside_of_volumes() {
         }
     });
 }
+
+#[test]
+fn connections_are_given_up_after_the_second_heartbeat_that_failed() {
+    daruma_sim::run(8, |world| async move {
+        let node = Node::new(&world);
+        node.start("b1");
+        node.sleep(2_000).await;
+        // The lease is renewed every 10 s, an answer is waited for 10 s.
+        node.api.set_silent(true);
+        node.sleep(18_000).await;
+        assert_eq!(node.api.closed(), 0, "one failure is none");
+        node.sleep(13_000).await;
+        assert!(node.api.closed() > 0);
+        node.api.set_silent(false);
+        node.sleep(12_000).await;
+        let renewed = node.api.get("leases", "kube-node-lease/w").expect("there")["spec"]["renewTime"].clone();
+        node.sleep(11_000).await;
+        assert_ne!(node.api.get("leases", "kube-node-lease/w").expect("there")["spec"]["renewTime"], renewed, "it beats again");
+        // Refusals come at once, so five attempts follow each other, and four are failures after the first.
+        let before = node.api.closed();
+        node.api.set_down(true);
+        node.sleep(11_000).await;
+        let closed = node.api.closed() - before;
+        assert!(closed >= 4 && closed.is_multiple_of(4), "{closed}");
+    });
+}

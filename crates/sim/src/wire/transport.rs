@@ -14,7 +14,7 @@ use super::call::call;
 use super::plain;
 use super::{HttpServer, PeerAddress};
 use crate::clock::{Sleep, nanos};
-use crate::network::{Astray, CLIENT, Endpoint, Kind, Line, Server, endpoint, socket_address};
+use crate::network::{Astray, Break, CLIENT, Endpoint, Kind, Line, Server, endpoint, socket_address};
 use crate::scope::ScopeInner;
 
 /// How long a connection may take to be opened, TLS handshake included.
@@ -73,6 +73,14 @@ impl Transport for WireTransport {
             call(connection.line, connection.server, connection.peer, request).await
         }
         .boxed()
+    }
+
+    fn close_connections(&self) {
+        let connection = self.inner.connection.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(connection) = connection {
+            // As when pings go unanswered: the server hears of it, if it can.
+            connection.line.break_end(CLIENT, Break::TimedOut);
+        }
     }
 }
 

@@ -356,6 +356,36 @@ fn whoever_goes_on_is_heard_again_in_seconds() {
 }
 
 #[test]
+fn a_client_may_give_up_its_connection() {
+    for hangs in [false, true] {
+        let stage = Stage::new(1, &["a", "b"]);
+        stage.run(|stage, world| async move {
+            let server = stage.machine("a").scope("server");
+            let listeners = Arc::new(AtomicU32::new(0));
+            stage.universe.wire().serve(&server, "0.0.0.0:80".parse().unwrap(), ticks(&server.world(), &listeners)).unwrap();
+            let client = stage.machine("b").scope("client");
+            let transport = transport(&stage, &client, "10.0.0.1");
+            let mut body = transport.call(get()).await.unwrap().into_body();
+            body.frame().await.unwrap().unwrap();
+            if hangs {
+                stage.universe.machines().hang("a").await.unwrap();
+            }
+            let before = world.monotonic();
+            transport.close_connections();
+            while let Some(Ok(_)) = body.frame().await {}
+            assert!(world.monotonic().saturating_sub(before) < ms(10), "what waits ends at once");
+            if hangs {
+                stage.universe.machines().resume("a").await.unwrap();
+            }
+            world.sleep(s(2)).await;
+            assert_eq!(listeners.load(Ordering::Relaxed), 0, "the server hears of it");
+            let mut body = transport.call(get()).await.unwrap().into_body();
+            body.frame().await.unwrap().unwrap();
+        });
+    }
+}
+
+#[test]
 fn a_connection_that_the_server_has_given_up_is_refused() {
     let stage = Stage::new(1, &["a", "b"]);
     stage.run(|stage, world| async move {

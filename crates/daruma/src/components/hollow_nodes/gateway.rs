@@ -213,20 +213,23 @@ async fn pass_on(answered: Result<Response<Body>, TransportError>, sender: onesh
 }
 
 /// A kubelet's transport to the API server: over the wire to the gateway, and on.
-pub struct Outward(Arc<dyn Transport>);
+pub struct Outward {
+    wire: Arc<dyn Transport>,
+    through: Arc<dyn Transport>,
+}
 
 impl Outward {
     /// From `scope` by way of `through`, which leads to the same server at `host` and `port`.
     pub fn new(wire: &Wire, scope: &Scope, host: &str, port: u16, through: Arc<dyn Transport>) -> Self {
         let mut extensions = Extensions::new();
-        extensions.insert(Through(through));
-        Self(wire.transport(scope, host, port, extensions))
+        extensions.insert(Through(through.clone()));
+        Self { wire: wire.transport(scope, host, port, extensions), through }
     }
 }
 
 impl Transport for Outward {
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TransportError>> {
-        let answered = self.0.call(request);
+        let answered = self.wire.call(request);
         async move {
             let response = answered.await?;
             match response.extensions().get::<Failed>() {
@@ -235,5 +238,10 @@ impl Transport for Outward {
             }
         }
         .boxed()
+    }
+
+    fn close_connections(&self) {
+        self.wire.close_connections();
+        self.through.close_connections();
     }
 }
