@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn broken_frames() {
-        let packed = zstd(&[7; 100_000]);
+        let packed = zstd(&vec![7; 100_000]);
         for (broken, wanted) in [
             (packed[..packed.len() - 3].to_vec(), "zstd: "),
             ([&packed[..], b"rubbish"].concat(), "BadMagicNumber"),
