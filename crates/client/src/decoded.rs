@@ -14,6 +14,9 @@ use serde::de::DeserializeOwned;
 /// Entries before the first sweep for those that nobody keeps any more.
 const FIRST_SWEEP: usize = 1024;
 
+/// Longest beginning of an object that says its kind and version.
+const TYPE_BYTES: usize = 160;
+
 /// Type, length and two independent hashes of the text: 128 bits, so that two texts never meet by chance.
 type Key = (TypeId, usize, u64, u64);
 
@@ -32,7 +35,8 @@ struct Kept {
 impl DecodedObjects {
     /// The object that `text` says, decoded now or before.
     fn get<K: DeserializeOwned + Clone + Send + Sync + 'static>(&self, text: &str) -> Result<Arc<K>, serde_json::Error> {
-        let key = (TypeId::of::<K>(), text.len(), hash(0, text), hash(1, text));
+        let content = without_type(text);
+        let key = (TypeId::of::<K>(), content.len(), hash(0, content), hash(1, content));
         let known = self.kept().objects.get(&key).and_then(Weak::upgrade);
         if let Some(object) = known.and_then(|object| object.downcast::<K>().ok()) {
             return Ok(object);
@@ -51,6 +55,13 @@ impl DecodedObjects {
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// An object in a list has no kind and version, in an event it has: for a Rust type it is one and the same.
+fn without_type(text: &str) -> &str {
+    let metadata = text.strip_prefix("{\"kind\":").and_then(|_| text.find("\"metadata\":{")).filter(|at| *at < TYPE_BYTES);
+    let content = metadata.map_or(text, |at| &text[at..]);
+    content.strip_prefix('{').unwrap_or(content)
 }
 
 fn hash(salt: u8, text: &str) -> u64 {
@@ -90,6 +101,18 @@ mod tests {
         assert_eq!(*decoded.get::<Vec<u32>>("[1,3]").expect("it decodes"), [1, 3]);
         assert_eq!(*decoded.get::<Vec<u64>>("[1,2]").expect("it decodes"), [1, 2]);
         assert!(decoded.get::<Vec<u32>>("[1").is_err());
+    }
+
+    #[test]
+    fn of_a_list_and_of_a_watch() {
+        use daruma_api::core::v1::ConfigMap;
+        let decoded = DecodedObjects::default();
+        let event = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"},"data":{"x":"y"}}"#;
+        let first: Arc<ConfigMap> = decoded.get(event).expect("it decodes");
+        let item = r#"{"metadata":{"name":"a"},"data":{"x":"y"}}"#;
+        assert!(Arc::ptr_eq(&first, &decoded.get(item).expect("it decodes")));
+        let other = r#"{"metadata":{"name":"b"},"data":{"x":"y"}}"#;
+        assert_eq!(decoded.get::<ConfigMap>(other).expect("it decodes").metadata.name.as_deref(), Some("b"));
     }
 
     #[test]
