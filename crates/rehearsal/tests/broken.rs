@@ -260,10 +260,11 @@ fn broken_rollout(size: i32) {
         web(&client, "deployments", "Deployment", 4).await;
         let set = the_set(&client).await;
         let patch = Patch::Merge(json!({"spec": {"replicas": size}}));
-        // The Deployment's controller sets it right at once; the ReplicaSet's sees one of these sizes before that.
-        for _ in 0..5 {
+        // The Deployment's controller sets it right at once; now and then the ReplicaSet's is quicker. What is lost to the slower one
+        // excuses a rollout for five seconds.
+        for _ in 0..12 {
             client.namespaced::<ReplicaSet>("default").patch(set.name(), &patch).await.expect("patched");
-            client.world().sleep(Duration::from_secs(1)).await;
+            client.world().sleep(Duration::from_secs(7)).await;
         }
     });
     check(cluster, Duration::from_secs(20), &["replicas-within-bounds"]);
