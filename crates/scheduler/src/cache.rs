@@ -78,7 +78,7 @@ impl Cache {
             self.remove_pod(&key);
         }
         let info = self.nodes.entry(node.to_owned()).or_default();
-        let before = info.pods.get(&key).map(|before| before.priority());
+        let (before, alike_before) = info.pods.get(&key).map(|before| (before.priority(), before.alike.clone())).unzip();
         let mut fresh = PodInfo::new(pod);
         let alike = self.alike.entry(fresh.alike.namespace.clone()).or_default();
         match alike.get(&fresh.alike.labels) {
@@ -90,6 +90,7 @@ impl Cache {
         *self.priorities.entry(fresh.priority()).or_default() += 1;
         info.add_pod(fresh);
         self.forget_priority(before);
+        self.forget_likeness(alike_before);
     }
 
     fn forget_priority(&mut self, priority: Option<i32>) {
@@ -136,5 +137,31 @@ impl Cache {
     /// Where a pod is, as far as known.
     pub fn place_of(&self, key: &str) -> Option<&str> {
         self.places.get(key).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_pods_have_in_common_goes_with_the_last_of_them() {
+        let pod = |name: &str, app: &str| -> Arc<Pod> {
+            let pod = json!({"metadata": {"name": name, "namespace": "d", "labels": {"app": app}}, "spec": {"containers": []}});
+            serde_json::from_value(pod).expect("a pod")
+        };
+        let mut cache = Cache::default();
+        let known = |cache: &Cache| cache.alike.values().map(BTreeMap::len).sum::<usize>();
+        cache.place(pod("a", "x"), "n");
+        cache.place(pod("b", "x"), "m");
+        assert_eq!(known(&cache), 1);
+        cache.place(pod("a", "y"), "n");
+        assert_eq!(known(&cache), 2);
+        cache.place(pod("b", "y"), "m");
+        assert_eq!(known(&cache), 1);
+        cache.remove_pod("d/a");
+        cache.remove_pod("d/b");
+        assert!(cache.alike.is_empty());
     }
 }
