@@ -7,6 +7,9 @@ mod platform;
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: daruma_host::memory::Allocator = daruma_host::memory::Allocator;
+
 fn main() -> ExitCode {
     daruma_host::memory::share_one_arena();
     // Modes that must run before any thread exists, or that must stay small.

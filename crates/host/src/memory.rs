@@ -2,11 +2,15 @@
 #![expect(unsafe_code, reason = "the allocator and the kernel are told by C calls")]
 #![expect(clippy::disallowed_methods, reason = "what is given back is of the real world, and so is the time")]
 
+mod allocator;
+
 use std::fs;
 use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike};
+
+pub use allocator::Allocator;
 
 /// After this long a process has started, and does what it will do from then on.
 const STARTED_AFTER: Duration = Duration::from_secs(10);

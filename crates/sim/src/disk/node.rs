@@ -1,12 +1,12 @@
 //! What a file system is made of. Nodes are shared between a file system and its past: whoever changes
 //! one copies the way down to it, so keeping the past costs what has changed since.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use daruma_world::disk::{EntryKind, Metadata};
+use litemap::LiteMap;
 
 /// Space is counted in blocks of so many bytes.
 const BLOCK: u64 = 4096;
@@ -73,7 +73,8 @@ pub(super) enum Content {
 
 #[derive(Clone, Default)]
 pub(super) struct Directory {
-    pub(super) entries: BTreeMap<OsString, Arc<Node>>,
+    /// In order, and in one block: most directories have one entry.
+    pub(super) entries: LiteMap<OsString, Arc<Node>>,
     /// Number of the file system that is mounted here, if it still is; 0 for none.
     pub(super) mounted: u64,
 }
