@@ -54,6 +54,12 @@ pub struct Attributes {
 }
 
 impl Attributes {
+    /// The object, and what it was before; null where there was nothing.
+    pub fn new_and_old(&mut self) -> (&mut Value, &Value) {
+        static NOTHING: Value = Value::Null;
+        (&mut self.object, self.old.as_ref().unwrap_or(&NOTHING))
+    }
+
     /// Whether the main resource or the named subresource of `group`'s `plural` is written.
     pub fn is(&self, group: &str, plural: &str, subresource: &str) -> bool {
         self.resource.is(group, plural) && self.subresource == subresource

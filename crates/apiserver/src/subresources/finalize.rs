@@ -26,8 +26,8 @@ pub async fn update(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Re
     check_name(call, &object)?;
     let painter = call.painter(resource)?;
     let found = call.server.fetch(resource, "", &call.info.name).await?;
-    check_preconditions(resource, &call.info.name, &object, &found)?;
     let old = call.server.decode(resource, &found)?;
+    check_preconditions(resource, &object, &found, &old)?;
     let mut new = old.clone();
     let finalizers = document::list(&object, "/spec/finalizers").to_vec();
     let spec = document::child(&mut new, "spec");
@@ -36,7 +36,7 @@ pub async fn update(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Re
     } else {
         spec.insert("finalizers".into(), finalizers.into());
     }
-    match call.writer(call.dry_run(&[])?).update(resource, &found, &old, new, Part::Confined).await? {
+    match call.writer(call.dry_run(&[])?).update(resource, &found, old, new, Part::Confined).await? {
         Updated::Stored(stored) | Updated::Deleted(stored) => {
             Ok(answer::document(StatusCode::OK, call.accept.format, painter_bytes(&painter, &stored)))
         }

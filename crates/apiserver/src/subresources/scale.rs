@@ -50,7 +50,7 @@ pub async fn serve(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Res
         let mut new = old.clone();
         let replicas = number(&asked, "/spec/replicas").unwrap_or(0);
         document::child(&mut new, "spec").insert("replicas".into(), replicas.into());
-        match writer.update(resource, &found, &old, new, Part::Main).await? {
+        match writer.update(resource, &found, old, new, Part::Main).await? {
             Updated::Stored(stored) | Updated::Deleted(stored) => {
                 let object = resource.head.decode(&stored.value, stored.revision).map_err(ApiError::internal)?;
                 return Ok(shown(call, scale(&object)));

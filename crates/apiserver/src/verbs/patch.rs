@@ -92,10 +92,10 @@ pub async fn patch_part(call: &Call, resource: &Arc<Resource>, content: Bytes, p
         let mut new = change.apply(resource, &old)?;
         check_identity(resource, &old, &new)?;
         glue::check_fields(call, resource, &mut new)?;
-        super::update::check_preconditions(resource, name, &new, &found)?;
+        super::update::check_preconditions(resource, &new, &found, &old)?;
         // A patch may take the revision away: kubectl apply does where the last applied configuration had one.
         super::update::fill_revision(&mut new, &found);
-        match writer.update(resource, &found, &old, new, part).await? {
+        match writer.update(resource, &found, old, new, part).await? {
             Updated::Stored(stored) | Updated::Deleted(stored) => {
                 return Ok(answer::document(StatusCode::OK, call.accept.format, painter_bytes(&painter, &stored)));
             }

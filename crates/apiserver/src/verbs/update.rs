@@ -7,7 +7,6 @@ use daruma_api::status::{ApiError, FieldError};
 use daruma_client::Body;
 use daruma_store::KeyValue;
 use http::{Response, StatusCode};
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::create::{check_name, decode, painter_bytes};
@@ -43,20 +42,22 @@ pub async fn update_part(call: &Call, resource: &Arc<Resource>, content: Bytes, 
     }
     let key = resource.key(&call.info.namespace, &call.info.name);
     let mut current = call.server.store.get(&key).await.map_err(answer::from_store)?;
+    let is_conditional = !matches!(text(&object, "/metadata/resourceVersion"), "" | "0");
     let writer = call.writer(dry_run);
     for _ in 0..ATTEMPTS {
         let Some(found) = current else {
             return create_instead(call, resource, object, &painter, dry_run, part).await;
         };
-        check_preconditions(resource, &call.info.name, &object, &found)?;
         let old = call.server.decode(resource, &found)?;
-        let mut new = object.clone();
+        check_preconditions(resource, &object, &found, &old)?;
+        // What names a revision has one attempt only.
+        let mut new = if is_conditional { std::mem::take(&mut object) } else { object.clone() };
         fill_revision(&mut new, &found);
-        match writer.update(resource, &found, &old, new, part).await? {
+        match writer.update(resource, &found, old, new, part).await? {
             Updated::Stored(stored) | Updated::Deleted(stored) => {
                 return Ok(answer::document(StatusCode::OK, call.accept.format, painter_bytes(&painter, &stored)));
             }
-            Updated::Conflict(_) if !text(&object, "/metadata/resourceVersion").is_empty() => {
+            Updated::Conflict(_) if is_conditional => {
                 return Err(ApiError::modified(resource.group(), resource.plural(), &call.info.name));
             }
             Updated::Conflict(newer) => current = newer,
@@ -93,26 +94,12 @@ pub fn fill_revision(object: &mut Value, found: &KeyValue) {
     }
 }
 
-/// The uid in a stored object; empty where there is none.
-fn uid_of(stored: &[u8]) -> String {
-    #[derive(Default, Deserialize)]
-    struct Object {
-        #[serde(default)]
-        metadata: Metadata,
-    }
-    #[derive(Default, Deserialize)]
-    struct Metadata {
-        #[serde(default)]
-        uid: String,
-    }
-    serde_json::from_slice::<Object>(stored).unwrap_or_default().metadata.uid
-}
-
-/// Compares uid and resourceVersion of the body with what is stored.
+/// Compares uid and resourceVersion of the body with what is stored, and decoded in `old`.
 ///
 /// # Errors
 /// 409, or 422 where the kind wants a revision and none is given.
-pub fn check_preconditions(resource: &Resource, name: &str, object: &Value, found: &KeyValue) -> Result<(), ApiError> {
+pub fn check_preconditions(resource: &Resource, object: &Value, found: &KeyValue, old: &Value) -> Result<(), ApiError> {
+    let name = text(old, "/metadata/name");
     let version = text(object, "/metadata/resourceVersion");
     match version {
         "" | "0" if !resource.kind.allows_unconditional_update() => {
@@ -130,11 +117,8 @@ pub fn check_preconditions(resource: &Resource, name: &str, object: &Value, foun
         },
     }
     let uid = text(object, "/metadata/uid");
-    if uid.is_empty() {
-        return Ok(());
-    }
-    let stored_uid = uid_of(&found.value);
-    if stored_uid == uid {
+    let stored_uid = text(old, "/metadata/uid");
+    if uid.is_empty() || uid == stored_uid {
         return Ok(());
     }
     let why = format!(

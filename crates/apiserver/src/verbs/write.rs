@@ -211,18 +211,19 @@ impl Writer<'_> {
         &self,
         resource: &Arc<Resource>,
         current: &KeyValue,
-        old: &Value,
+        old: Value,
         mut new: Value,
         part: Part,
     ) -> Result<Updated, ApiError> {
-        let (namespace, name) = (text(old, "/metadata/namespace").to_owned(), text(old, "/metadata/name").to_owned());
+        let (namespace, name) = (text(&old, "/metadata/namespace").to_owned(), text(&old, "/metadata/name").to_owned());
         resource.kind.default(&mut new);
-        let mut attributes = self.attributes(Operation::Update, resource, &namespace, &name, new, Some(old.clone()));
+        let mut attributes = self.attributes(Operation::Update, resource, &namespace, &name, new, Some(old));
         admission::mutate(self.server, &mut attributes).await?;
-        keep_system_fields(&mut attributes.object, old);
+        let (new, old) = attributes.new_and_old();
+        keep_system_fields(new, old);
         match part {
-            Part::Main => resource.kind.prepare_update(&mut attributes.object, old),
-            Part::Status => resource.kind.prepare_status_update(&mut attributes.object, old),
+            Part::Main => resource.kind.prepare_update(new, old),
+            Part::Status => resource.kind.prepare_status_update(new, old),
             Part::Confined => {}
         }
         escalation::confirm(self.server, &attributes).await?;
@@ -231,7 +232,7 @@ impl Writer<'_> {
         } else {
             services::Allocation::default()
         };
-        let new = &attributes.object;
+        let (new, old) = attributes.new_and_old();
         let mut wrong = glue::validate_metadata_update(resource, new, old);
         match part {
             Part::Main => {
@@ -279,10 +280,10 @@ impl Writer<'_> {
 
 /// What an update may not change, whoever asks (`rest.BeforeUpdate`).
 fn keep_system_fields(new: &mut Value, old: &Value) {
-    let before = old.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
+    let before = |key: &str| old.get("metadata")?.get(key);
     let metadata = document::metadata(new);
     for key in ["creationTimestamp", "generation", "namespace"] {
-        match before.get(key) {
+        match before(key) {
             Some(value) => metadata.insert(key.into(), value.clone()),
             None => metadata.remove(key),
         };
@@ -290,7 +291,7 @@ fn keep_system_fields(new: &mut Value, old: &Value) {
     // Given where missing; what differs is for validation to refuse.
     for key in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds", "name", "generateName"] {
         let absent = metadata.get(key).is_none_or(Value::is_null);
-        if let Some(value) = before.get(key).filter(|_| absent || key == "deletionTimestamp") {
+        if let Some(value) = before(key).filter(|_| absent || key == "deletionTimestamp") {
             metadata.insert(key.into(), value.clone());
         }
     }
