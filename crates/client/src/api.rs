@@ -1,10 +1,9 @@
 //! Typed calls.
 
-use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use daruma_api::k8s_openapi::{ClusterResourceScope, Metadata, NamespaceResourceScope, Resource};
 use daruma_api::metav1::{ObjectMeta, Status};
 use daruma_api::status::ApiError;
@@ -18,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::decoded::DecodedObjects;
 use crate::rate_limit::TokenBucket;
+use crate::watch::{Decode, watch_events};
 use crate::{Body, ClientError, RateLimit, Transport, TransportError, empty_body, full_body};
 
 /// A component's connection to the API: a transport, a user agent and a rate limit. Cheap to clone.
@@ -453,112 +453,5 @@ fn to_api_error(status: http::StatusCode, content: &[u8]) -> ApiError {
     match serde_json::from_slice::<Status>(content) {
         Ok(status) if status.status.as_deref() == Some("Failure") => ApiError::from_status(status),
         _ => ApiError::new(status.as_u16(), "", String::from_utf8_lossy(content).trim().to_owned()),
-    }
-}
-
-/// Makes an object of its text, perhaps one that is shared.
-pub(crate) type Decode<T> = fn(&str, Option<&DecodedObjects>) -> Result<T, serde_json::Error>;
-
-struct WatchState<T> {
-    body: Body,
-    decode: Decode<T>,
-    shared: Option<Arc<DecodedObjects>>,
-    /// The beginning of a line whose end has not arrived.
-    buffer: BytesMut,
-    ready: VecDeque<Result<WatchEvent<T>, ClientError>>,
-    ended: bool,
-}
-
-fn watch_events<T: Send + 'static>(
-    body: Body,
-    decode: Decode<T>,
-    shared: Option<Arc<DecodedObjects>>,
-) -> impl Stream<Item = Result<WatchEvent<T>, ClientError>> + Send + 'static {
-    let state = WatchState { body, decode, shared, buffer: BytesMut::new(), ready: VecDeque::new(), ended: false };
-    futures::stream::unfold(state, |mut state| async move {
-        loop {
-            if let Some(event) = state.ready.pop_front() {
-                return Some((event, state));
-            }
-            if state.ended {
-                return None;
-            }
-            match state.body.frame().await {
-                Some(Ok(frame)) => {
-                    if let Some(data) = frame.data_ref() {
-                        state.take_lines(data);
-                    }
-                }
-                Some(Err(error)) => {
-                    state.ended = true;
-                    state.ready.push_back(Err(TransportError(format!("watch broke off: {error}")).into()));
-                }
-                None => state.ended = true,
-            }
-        }
-    })
-}
-
-impl<T> WatchState<T> {
-    /// Moves every line that ends in `data` into the queue and keeps what follows the last.
-    fn take_lines(&mut self, mut data: &[u8]) {
-        while let Some(end) = memchr::memchr(b'\n', data) {
-            let (line, rest) = data.split_at(end + 1);
-            data = rest;
-            let event = if self.buffer.is_empty() {
-                decode_event(line, self.decode, self.shared.as_deref())
-            } else {
-                self.buffer.extend_from_slice(line);
-                decode_event(&self.buffer.split(), self.decode, self.shared.as_deref())
-            };
-            self.ready.extend(event);
-        }
-        self.buffer.extend_from_slice(data);
-    }
-}
-
-fn decode_event<T>(
-    line: &[u8],
-    decode: Decode<T>,
-    shared: Option<&DecodedObjects>,
-) -> Option<Result<WatchEvent<T>, ClientError>> {
-    #[derive(serde::Deserialize)]
-    struct Raw<'a> {
-        #[serde(rename = "type")]
-        kind: &'a str,
-        #[serde(borrow)]
-        object: &'a serde_json::value::RawValue,
-    }
-    #[derive(serde::Deserialize)]
-    struct BookmarkObject {
-        metadata: ObjectMeta,
-    }
-    if line.trim_ascii().is_empty() {
-        return None;
-    }
-    let raw: Raw = match serde_json::from_slice(line) {
-        Ok(raw) => raw,
-        Err(source) => return Some(Err(ClientError::Decode { what: "watch event".into(), source: Arc::new(source) })),
-    };
-    let object = raw.object.get();
-    let event = match raw.kind {
-        "ADDED" => decode(object, shared).map(WatchEvent::Added),
-        "MODIFIED" => decode(object, shared).map(WatchEvent::Modified),
-        "DELETED" => decode(object, shared).map(WatchEvent::Deleted),
-        "BOOKMARK" => serde_json::from_str::<BookmarkObject>(object)
-            .map(|bookmark| WatchEvent::Bookmark(bookmark.metadata.resource_version.unwrap_or_default())),
-        _ => {
-            return Some(match serde_json::from_str::<Status>(object) {
-                Ok(status) => Err(ApiError::from_status(status).into()),
-                Err(source) => Err(ClientError::Decode { what: "watch error".into(), source: Arc::new(source) }),
-            });
-        }
-    };
-    match event {
-        Ok(event) => Some(Ok(event)),
-        Err(error) => {
-            tracing::warn!(%error, "leaving out a watch event that does not decode");
-            None
-        }
     }
 }

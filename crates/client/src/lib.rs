@@ -9,6 +9,7 @@ mod decoded;
 mod error;
 mod rate_limit;
 mod transport;
+mod watch;
 
 pub mod connection;
 pub mod events;
