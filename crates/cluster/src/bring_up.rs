@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use daruma_api::core::v1::Node;
 use daruma_api::meta::ObjectExt;
+use daruma_api::taints::NOT_READY;
 use daruma_client::{Client, ClientError, ListOptions, Patch};
 use serde_json::{Value, json};
 
@@ -71,9 +72,12 @@ fn waiting_for(missing: &[&str]) -> String {
     }
 }
 
+/// Whether the kubelet says so, and the node lifecycle controller has seen it: pods may go there.
 fn is_ready(node: &Node) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        && !taints.into_iter().flatten().any(|taint| taint.key == NOT_READY)
 }
 
 /// The labels that kubeadm gives to controllers; a kubelet may not give them to itself.
@@ -94,7 +98,25 @@ async fn mark_control_plane(client: &Client, shape: &Shape, nodes: &[Node]) {
 
 #[cfg(test)]
 mod tests {
-    use super::waiting_for;
+    use daruma_api::core::v1::Node;
+    use serde_json::{Value, json};
+
+    use super::{is_ready, waiting_for};
+
+    #[test]
+    fn ready_is_where_pods_may_go() {
+        let node = |status: &str, taints: Value| {
+            let conditions = json!([{"type": "DiskPressure", "status": "True"}, {"type": "Ready", "status": status}]);
+            serde_json::from_value::<Node>(json!({"spec": {"taints": taints}, "status": {"conditions": conditions}}))
+                .expect("a node")
+        };
+        let taint = |key: &str| json!([{"key": key, "effect": "NoSchedule"}]);
+        assert!(is_ready(&node("True", json!([]))));
+        assert!(is_ready(&node("True", taint("node-role.kubernetes.io/control-plane"))));
+        assert!(!is_ready(&node("True", taint("node.kubernetes.io/not-ready"))));
+        assert!(!is_ready(&node("False", json!([]))));
+        assert!(!is_ready(&Node::default()));
+    }
 
     #[test]
     fn a_crowd_is_counted() {
