@@ -14,6 +14,9 @@ pub const IMAGES: &str = "/usr/share/daruma/images";
 /// Where the program is inside a machine.
 pub const BINARY: &str = "/usr/local/bin/daruma";
 
+/// Up to so many machines know each other by name: as many as `daruma up` makes.
+const MOST_KNOWN: usize = 256;
+
 /// One file of a machine's disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineFile {
@@ -88,7 +91,7 @@ fn node_files(signer: &dyn Sign, shape: &Shape, pki: &Pki, machine: &Machine) ->
     let kubelet = pki.kubelet(signer, machine)?;
     let user = format!("system:node:{}", machine.name);
     let config = kubeconfig::with_certificate(&shape.name, &shape.api_server_url(), &pki.ca.certificate, &user, &kubelet);
-    let hosts: String = shape.machines.iter().map(|other| format!("{}\t{}\n", other.address, other.name)).collect();
+    let hosts: String = known(shape, machine).map(|other| format!("{}\t{}\n", other.address, other.name)).collect();
     let mut files = vec![
         file("/etc/kubernetes/pki/ca.crt", pki.ca.certificate.as_str(), 0o644),
         file("/etc/kubernetes/kubelet.conf", config, 0o600),
@@ -97,6 +100,13 @@ fn node_files(signer: &dyn Sign, shape: &Shape, pki: &Pki, machine: &Machine) ->
     ];
     files.extend(pair("/var/lib/kubelet/pki/kubelet", &kubelet));
     Ok(files)
+}
+
+/// The machines that a machine knows by name. In a crowd it knows itself and the controllers: a list of all on each of
+/// thousands would be most of what there is on their disks.
+fn known<'a>(shape: &'a Shape, machine: &'a Machine) -> impl Iterator<Item = &'a Machine> {
+    let all = shape.machines.len() <= MOST_KNOWN;
+    shape.machines.iter().filter(move |other| all || other.role == Role::Controller || other.name == machine.name)
 }
 
 fn controller_files(signer: &dyn Sign, shape: &Shape, pki: &Pki, machine: &Machine) -> Result<Vec<MachineFile>, PkiError> {
@@ -116,4 +126,34 @@ fn controller_files(signer: &dyn Sign, shape: &Shape, pki: &Pki, machine: &Machi
         files.push(file(&format!("/etc/kubernetes/manifests/{name}"), content, 0o600));
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn a_crowd_does_not_know_each_other() {
+        let network = Ipv4Addr::new(10, 88, 0, 0);
+        let mut machines = Shape::place(network, 1, 3);
+        let shape = |machines: &[Machine]| -> Shape {
+            serde_json::from_value(serde_json::json!({
+                "name": "c", "network": network, "machines": machines, "cpuMillis": 1, "memoryBytes": 1, "diskBytes": 1,
+                "bootTimeMs": 1, "nodeMonitorGracePeriod": "50s", "defaultTolerationSeconds": 300, "settings": {}
+            }))
+            .expect("a shape")
+        };
+        let names = |shape: &Shape, index: usize| -> Vec<String> {
+            known(shape, &shape.machines[index]).map(|machine| machine.name.clone()).collect()
+        };
+        assert_eq!(names(&shape(&machines), 2), ["controller-0", "worker-0", "worker-1", "worker-2"]);
+        for index in 3..MOST_KNOWN {
+            machines.push(Machine { name: format!("worker-{index}"), ..machines[3].clone() });
+        }
+        let crowd = shape(&machines);
+        assert_eq!(names(&crowd, 2), ["controller-0", "worker-1"]);
+        assert_eq!(names(&crowd, 0), ["controller-0"]);
+    }
 }

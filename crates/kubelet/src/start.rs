@@ -14,7 +14,7 @@ use daruma_world::disk::WriteOptions;
 use crate::cell::PodCell;
 use crate::env::expand::expand_with;
 use crate::env::fields::FieldContext;
-use crate::plan::container_hash;
+use crate::plan::{container_hash, is_host_network};
 use crate::shared::Shared;
 use crate::view::keys;
 use crate::volumes::{Mounted, sub_path};
@@ -217,7 +217,11 @@ async fn mounts(
     disk.create_dir_all(&container_dir, 0o750).await.map_err(failed)?;
     let has = |mounts: &[Mount], path: &str| mounts.iter().any(|mount| mount.container_path.as_os_str() == path);
     if !has(&mounts, "/etc/hosts") {
-        let node_file = disk.read(std::path::Path::new("/etc/hosts")).await.unwrap_or_default();
+        let node_file = if is_host_network(pod) {
+            disk.read(std::path::Path::new("/etc/hosts")).await.unwrap_or_default()
+        } else {
+            Vec::new()
+        };
         let text = sandbox::hosts_file(pod, &shared.config, &around.context.pod_ips, &String::from_utf8_lossy(&node_file));
         let file = directory.join("etc-hosts");
         // Written in place of the old one only where it differs: running containers have the old file mounted.
