@@ -41,6 +41,8 @@ pub struct Options {
     pub journal: Option<PathBuf>,
     /// The virtual world's seed, for the record.
     pub seed: Option<u64>,
+    /// The machines end with the drill: where nobody waits for convergence, what was done to them is not taken back.
+    pub ends_world: bool,
 }
 
 /// Plays a drill with the default [`Options`]; see [`run_with`].
@@ -54,7 +56,7 @@ pub async fn run(
 }
 
 /// Plays a drill. When `interrupted` completes, or the drill's limit passes, or a step fails, the steps end there;
-/// all faults are undone in any case. Whoever needs the verdict judges the record's checks.
+/// all faults are undone, whatever happened, unless the world ends ([`Options::ends_world`]). Whoever needs the verdict judges the record's checks.
 pub async fn run_with(
     stage: &Stage,
     drill: &Drill,
@@ -80,7 +82,8 @@ pub async fn run_with(
         return recorder.finish();
     };
     let scene = Scene::new(&stage, &recorder, observer, options.journal.clone());
-    let mut play = Play { scene: &scene, drill, watcher, beside: FuturesUnordered::new() };
+    let takes_back = !(options.ends_world && drill.spec.converge_within.is_zero());
+    let mut play = Play { scene: &scene, drill, watcher, takes_back, beside: FuturesUnordered::new() };
     Box::pin(play.all(interrupted)).await
 }
 
@@ -88,6 +91,8 @@ struct Play<'a> {
     scene: &'a Scene,
     drill: &'a Drill,
     watcher: &'a mut dyn Progress,
+    /// Whether what was done is undone at the end.
+    takes_back: bool,
     /// What goes on beside the steps.
     beside: FuturesUnordered<BoxFuture<'static, ()>>,
 }
@@ -113,7 +118,9 @@ impl Play<'_> {
             recorder.abort(why.clone());
         }
         recorder.set_step("");
-        self.drive(scene.undo(None, ""), std::future::pending()).await;
+        if self.takes_back {
+            self.drive(scene.undo(None, ""), std::future::pending()).await;
+        }
         if why.as_deref() != Some(INTERRUPTED) && !drill.spec.converge_within.is_zero() {
             let limit = drill.spec.converge_within.duration();
             let unsettled = self.drive(steps::settle(scene, &nodes, &before, limit), interrupted.as_mut()).await;
@@ -125,7 +132,7 @@ impl Play<'_> {
         }
         self.drive(scene.stage().world.sleep(LAST_LOOK), std::future::pending()).await;
         drop(probes);
-        self.drive(finish(scene, drill), std::future::pending()).await;
+        self.drive(finish(scene, drill, self.takes_back), std::future::pending()).await;
         let record = recorder.finish();
         self.show();
         record
@@ -224,7 +231,7 @@ async fn play(scene: &Scene, drill: &Drill) -> Result<(), String> {
 }
 
 /// Verifies writes and looks for what was left behind.
-async fn finish(scene: &Scene, drill: &Drill) {
+async fn finish(scene: &Scene, drill: &Drill, took_back: bool) {
     let recorder = scene.recorder();
     match probes::verify(scene, drill).await {
         Ok(()) => {
@@ -240,7 +247,9 @@ async fn finish(scene: &Scene, drill: &Drill) {
         }
         Err(error) => recorder.abort(format!("acknowledged writes could not be verified: {error}")),
     }
-    for machine in scene.suspects() {
+    // Where nobody waits for the cluster to be itself again, kubelets have had no time to tell of what they start and end.
+    let suspects = if drill.spec.converge_within.is_zero() { BTreeSet::new() } else { scene.suspects() };
+    for machine in suspects {
         let Ok(living) = scene.hands().living_containers(&machine).await else { continue };
         let known: BTreeSet<String> =
             scene.observer().pods_on(&machine).iter().flat_map(|pod| pod.container_ids().collect::<Vec<_>>()).collect();
@@ -248,7 +257,7 @@ async fn finish(scene: &Scene, drill: &Drill) {
             recorder.left_behind(format!("container {id} lives on {machine}, and no pod of the API has it"));
         }
     }
-    for promise in scene.promised() {
+    for promise in scene.promised().into_iter().filter(|_| took_back) {
         recorder.left_behind(format!("not taken back: {promise}"));
     }
 }

@@ -145,7 +145,7 @@ impl Prepared {
         let cluster = &self.cluster;
         let world = cluster.world();
         let stage = Stage { kind: WorldKind::Sim, world: world.clone(), client: cluster.client(), machines: cluster.machines() };
-        let options = daruma_drill::Options { seed: Some(self.seed), ..daruma_drill::Options::default() };
+        let options = daruma_drill::Options { seed: Some(self.seed), ends_world: true, ..daruma_drill::Options::default() };
         let asked = async {
             while !interrupted() {
                 world.sleep(Duration::from_secs(1)).await;

@@ -104,7 +104,8 @@ pub struct Spec {
     pub checks: Vec<Check>,
     /// How long the steps may take altogether.
     pub limit: Span,
-    /// How long the cluster may take, after all faults are undone, to be as specified again. With 0 nothing is waited for.
+    /// How long the cluster may take, after all faults are undone, to be as specified again. With 0 nothing is waited for,
+    /// nobody looks for containers that were left behind, and in the virtual world, which ends there, nothing is undone.
     pub converge_within: Span,
 }
 

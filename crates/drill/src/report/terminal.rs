@@ -7,6 +7,9 @@ use crate::figures::Figures;
 use crate::record::{AtMs, Entry, EntryKind};
 use crate::span::length;
 
+/// Most lines of one kind.
+const MOST: usize = 20;
+
 /// Whether the one who reads sees colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Style {
@@ -90,8 +93,11 @@ pub fn summary(report: &Report, style: Style) -> String {
     let mut text = figures(&report.figures);
     if !report.record.left_behind.is_empty() {
         text.push_str("\nLeft behind:\n");
-        for thing in &report.record.left_behind {
+        for thing in report.record.left_behind.iter().take(MOST) {
             let _ = writeln!(text, "  {thing}");
+        }
+        if let Some(more) = report.record.left_behind.len().checked_sub(MOST).filter(|more| *more > 0) {
+            let _ = writeln!(text, "  (and {more} more, all of them in report.json)");
         }
     }
     if !report.verdicts.is_empty() {
@@ -165,7 +171,6 @@ pub(super) fn probe_rows(figures: &Figures) -> Vec<Vec<String>> {
 
 /// Figures of workloads as rows, the first of them the head, those that suffered most first; at most 20.
 pub(super) fn workload_rows(figures: &Figures) -> Vec<Vec<String>> {
-    const MOST: usize = 20;
     let mut rows = head(&["WORKLOAD", "REPLICAS", "LOWEST", "UNAVAILABLE", "DOWN", "RESTARTS", "SPREAD BEFORE", "SPREAD AFTER"]);
     let mut workloads: Vec<_> = figures.workloads.iter().collect();
     if workloads.len() > MOST {

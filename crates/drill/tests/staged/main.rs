@@ -195,7 +195,7 @@ fn the_next_command_takes_back_what_a_killed_one_left() {
     daruma_sim::run(1, |world| async move {
         let bench = Bench::new(&world);
         let journal = PathBuf::from("/undo.json");
-        let options = Options { journal: Some(journal.clone()), seed: None };
+        let options = Options { journal: Some(journal.clone()), ..Options::default() };
         let steps =
             "  steps: [{fault: hang, target: {machine: worker-1}}, {fault: cut, target: {machine: worker-0}}, {sleep: 1h}]\n";
         let killed = Box::pin(bench.play_for(steps, &options, Duration::from_secs(3600)));
