@@ -24,26 +24,9 @@ const QUIET_BELOW_PERCENT: u32 = 2;
 /// Our processes have few threads, and each further arena keeps pages of its own. Buffers of a long LIST are freed and
 /// allocated all the time: whoever gives their pages back each time faults them in anew each time.
 pub fn share_one_arena() {
-    set(&[(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, 1 << 20), (libc::M_TRIM_THRESHOLD, 2 << 20)]);
-}
-
-/// Lets `threads` threads that compute for themselves allocate without waiting for each other, and keeps freed memory
-/// for the next allocation. For short-lived processes that play virtual worlds; call it before they start a thread.
-pub fn compute_on(threads: usize) {
-    const KEPT: libc::c_int = 64 << 20;
-    let arenas = libc::c_int::try_from(threads).unwrap_or(libc::c_int::MAX).saturating_add(1);
-    set(&[
-        (libc::M_ARENA_MAX, arenas),
-        (libc::M_TRIM_THRESHOLD, KEPT),
-        (libc::M_TOP_PAD, KEPT / 4),
-        (libc::M_MMAP_THRESHOLD, KEPT / 2),
-    ]);
-}
-
-fn set(options: &[(libc::c_int, libc::c_int)]) {
-    for (option, value) in options {
+    for (option, value) in [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, 1 << 20), (libc::M_TRIM_THRESHOLD, 2 << 20)] {
         // SAFETY: mallopt only sets a number, which later allocations read.
-        let accepted = unsafe { libc::mallopt(*option, *value) };
+        let accepted = unsafe { libc::mallopt(option, value) };
         debug_assert_eq!(accepted, 1, "glibc knows the option");
     }
 }

@@ -16,7 +16,7 @@ static IS_QUICK: AtomicBool = AtomicBool::new(false);
 ///
 /// The parts of a cluster live for days and must be small, so they keep glibc's, which gives free pages back. A
 /// virtual world of thousands of nodes allocates all the time, and mimalloc halves what that costs, in time as in
-/// pages between allocations (measured in docs/benchmarks.md).
+/// pages between allocations (docs/decisions/2026-11-30-two-allocators.md).
 pub struct Allocator;
 
 /// Looks at the command line before `main`, and before the standard library allocates for the first time.

@@ -54,9 +54,6 @@ pub fn run(flags: &Flags, which: &Which) -> Result<ExitCode> {
         World::Sim => source::rehearsal_problems(drill),
         World::Real => real::problems(drill),
     })?;
-    if world == World::Sim {
-        daruma_host::memory::compute_on(1);
-    }
     let interrupt = Interrupt::listen()?;
     let mut timeline = Timeline(outcome::style());
     let progress: &mut dyn Progress = if flags.quiet { &mut () } else { &mut timeline };

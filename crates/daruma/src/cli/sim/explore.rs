@@ -37,7 +37,6 @@ pub struct Flags {
 pub fn run(flags: &Flags) -> Result<ExitCode> {
     let drill = flags.source.for_rehearsal(&BTreeMap::new())?;
     let jobs = flags.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
-    daruma_host::memory::compute_on(jobs);
     let interrupt = Interrupt::listen()?;
     let (next, played) = (AtomicU64::new(flags.from), AtomicU64::new(0));
     let end = flags.from.saturating_add(flags.seeds);
