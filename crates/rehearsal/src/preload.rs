@@ -10,7 +10,7 @@ use daruma_api::apps::v1::{Deployment, ReplicaSet};
 use daruma_api::core::v1::{ConfigMap, Namespace, Node, Pod, PodTemplateSpec, ServiceAccount};
 use daruma_api::meta::ObjectExt;
 use daruma_api::metav1::OwnerReference;
-use daruma_client::{Client, ClientError};
+use daruma_client::{Client, ClientError, Patch};
 use daruma_cluster::shape::{POD_CIDR, Shape};
 use daruma_controllers::node_ipam::cidr_set::CidrSet;
 use daruma_controllers::root_ca;
@@ -68,7 +68,12 @@ pub async fn load(
     let api = client.cluster::<Node>();
     each(nodes, |node| {
         let api = &api;
-        async move { there(api.create(&node).await) }
+        async move {
+            let name = node.name();
+            there(api.create(&node).await)?;
+            // The server takes a new node for one that is not ready; the node lifecycle controller saw long ago that it is.
+            api.patch(name, &Patch::Merge(json!({"spec": {"taints": null}}))).await.map(drop)
+        }
     })
     .await?;
     for (name, range) in workers.iter().zip(ranges) {
