@@ -11,7 +11,7 @@ use daruma_world::World;
 use futures::Stream;
 use http::{Method, Request};
 use http_body_util::BodyExt;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -423,8 +423,11 @@ impl ListOptions {
     }
 }
 
+/// What may stand in a path or query as it is, of what names and selectors are made of.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b':');
+
 fn escape(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string().replace("%2D", "-").replace("%2E", ".").replace("%3A", ":")
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 fn with_query(path: &str, query: &[(&str, String)]) -> String {

@@ -59,10 +59,10 @@ pub async fn remove_orphans(shared: &Arc<Shared>, source: Source) {
 
 /// Containers that can go: of each name in a pod the newest two stay, one of them dead at the most where one runs.
 pub fn removable(containers: &[Container]) -> Vec<String> {
-    let mut by_name: BTreeMap<(String, String), Vec<&Container>> = BTreeMap::new();
+    let mut by_name: BTreeMap<(&str, &str), Vec<&Container>> = BTreeMap::new();
     for container in containers {
-        let uid = container.config.labels.get(keys::POD_UID).cloned().unwrap_or_default();
-        by_name.entry((uid, container.config.name.clone())).or_default().push(container);
+        let uid = container.config.labels.get(keys::POD_UID).map_or("", String::as_str);
+        by_name.entry((uid, &container.config.name)).or_default().push(container);
     }
     let mut gone = Vec::new();
     for mut list in by_name.into_values() {

@@ -117,7 +117,7 @@ impl Files {
     }
 
     pub(super) fn file<'a>(&'a self, path: &'a Path) -> io::Result<&'a Bytes> {
-        match &self.find(path, true)?.existing(path)?.content {
+        match &self.existing(path, true)?.1.content {
             Content::File(content) => Ok(content),
             _ => Err(error(ErrorKind::IsADirectory, path)),
         }
@@ -168,12 +168,11 @@ impl Files {
     }
 
     pub(super) fn create_dir_all(&mut self, path: &Path, mode: u32, now: jiff::Timestamp) -> io::Result<()> {
-        if self.find(path, true).is_ok_and(|found| found.node.is_some_and(|node| node.directory().is_some())) {
-            return Ok(());
-        }
-        let mut above: Vec<&Path> = path.ancestors().collect();
-        above.reverse();
-        for part in above {
+        let is_directory =
+            |files: &Self, path: &Path| files.existing(path, true).is_ok_and(|(_, node)| node.directory().is_some());
+        let missing = path.ancestors().take_while(|part| !is_directory(self, part));
+        let missing: Vec<&Path> = missing.collect();
+        for part in missing.into_iter().rev() {
             let found = self.find(part, true)?;
             match found.node.map(Node::kind) {
                 Some(EntryKind::Directory) => {}
@@ -190,13 +189,13 @@ impl Files {
     }
 
     pub(super) fn read_dir(&self, path: &Path) -> io::Result<Vec<(String, EntryKind)>> {
-        let node = self.find(path, true)?.existing(path)?;
+        let (_, node) = self.existing(path, true)?;
         let directory = node.directory().ok_or_else(|| error(ErrorKind::NotADirectory, path))?;
         Ok(directory.entries.iter().map(|(name, node)| (name.to_string_lossy().into_owned(), node.kind())).collect())
     }
 
     pub(super) fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-        Ok(self.find(path, false)?.existing(path)?.metadata())
+        Ok(self.existing(path, false)?.1.metadata())
     }
 
     pub(super) fn remove_file(&mut self, path: &Path) -> io::Result<()> {
@@ -273,7 +272,7 @@ impl Files {
     }
 
     pub(super) fn read_link(&self, link: &Path) -> io::Result<PathBuf> {
-        match &self.find(link, false)?.existing(link)?.content {
+        match &self.existing(link, false)?.1.content {
             Content::Symlink(target) => Ok(target.clone()),
             _ => Err(error(ErrorKind::InvalidInput, link)),
         }
@@ -292,13 +291,11 @@ impl Files {
     }
 
     pub(super) fn usage(&self, path: &Path) -> io::Result<Usage> {
-        let found = self.find(path, true)?;
-        found.existing(path)?;
-        Ok(self.usage_of(found.file_system))
+        Ok(self.usage_of(self.existing(path, true)?.0))
     }
 
     pub(super) fn tree_usage(&self, path: &Path) -> io::Result<(u64, u64)> {
-        Ok(self.find(path, false)?.existing(path)?.usage())
+        Ok(self.existing(path, false)?.1.usage())
     }
 
     pub(super) fn mount(&mut self, at: &Path, size_bytes: Option<u64>, now: jiff::Timestamp) -> io::Result<()> {

@@ -17,7 +17,13 @@ struct Step<'a> {
     node: &'a Node,
 }
 
-/// Where a path leads.
+/// The steps of a path, and its last name where that is missing.
+struct Walk<'a> {
+    steps: Vec<Step<'a>>,
+    missing: Option<&'a OsStr>,
+}
+
+/// Where a path leads, for whoever changes something there.
 pub(super) struct Found<'a> {
     /// Number of the file system.
     pub(super) file_system: u64,
@@ -44,14 +50,26 @@ impl<'a> Found<'a> {
 impl Files {
     /// Follows a path; the last component's symbolic link on request.
     pub(super) fn find<'a>(&'a self, path: &'a Path, follow_last: bool) -> io::Result<Found<'a>> {
+        Ok(self.walk(path, follow_last)?.found())
+    }
+
+    /// What is at a path, and the number of its file system.
+    pub(super) fn existing<'a>(&'a self, path: &'a Path, follow_last: bool) -> io::Result<(u64, &'a Node)> {
+        let walk = self.walk(path, follow_last)?;
+        match walk.missing {
+            Some(_) => Err(error(ErrorKind::NotFound, path)),
+            None => Ok((walk.last().file_system, walk.last().node)),
+        }
+    }
+
+    fn walk<'a>(&'a self, path: &'a Path, follow_last: bool) -> io::Result<Walk<'a>> {
         if !path.is_absolute() {
             return Err(io::Error::new(ErrorKind::InvalidInput, format!("{} is not absolute", path.display())));
         }
-        let top = || Step { file_system: 0, name: OsStr::new(""), node: self.top(0) };
-        let mut steps = vec![top()];
+        let mut rest: Vec<Component<'a>> = path.components().rev().collect();
+        let mut steps = Vec::with_capacity(rest.len() + 1);
+        steps.push(Step { file_system: 0, name: OsStr::new(""), node: self.top(0) });
         let mut links = 0;
-        let mut rest: Vec<Component<'a>> = path.components().collect();
-        rest.reverse();
         while let Some(part) = rest.pop() {
             let name = match part {
                 Component::ParentDir => {
@@ -71,7 +89,7 @@ impl Files {
             let Some(directory) = here.node.directory() else { return Err(error(ErrorKind::NotADirectory, path)) };
             let Some(child) = directory.entries.get(name) else {
                 if rest.is_empty() {
-                    return Ok(Self::found(&steps, Some(name)));
+                    return Ok(Walk { steps, missing: Some(name) });
                 }
                 return Err(error(ErrorKind::NotFound, path));
             };
@@ -89,17 +107,23 @@ impl Files {
                 _ => steps.push(Step { file_system: here.file_system, name, node: child }),
             }
         }
-        Ok(Self::found(&steps, None))
+        Ok(Walk { steps, missing: None })
+    }
+}
+
+impl<'a> Walk<'a> {
+    fn last(&self) -> &Step<'a> {
+        self.steps.last().expect("the top is never left")
     }
 
-    fn found<'a>(steps: &[Step<'a>], missing: Option<&OsStr>) -> Found<'a> {
-        let last = steps.last().expect("the top is never left");
-        let mut own: Vec<&Step<'a>> = steps.iter().rev().take_while(|step| step.file_system == last.file_system).collect();
+    fn found(&self) -> Found<'a> {
+        let last = self.last();
+        let mut own: Vec<&Step<'a>> = self.steps.iter().rev().take_while(|step| step.file_system == last.file_system).collect();
         // The first of a file system is its top, which has no name in it.
         own.pop();
         let mut way: Vec<OsString> = own.iter().rev().map(|step| step.name.to_owned()).collect();
-        way.extend(missing.map(OsStr::to_owned));
-        let node = if missing.is_none() { Some(last.node) } else { None };
-        Found { file_system: last.file_system, way, node, above: steps.iter().map(|step| step.node.inode).collect() }
+        way.extend(self.missing.map(OsStr::to_owned));
+        let node = if self.missing.is_none() { Some(last.node) } else { None };
+        Found { file_system: last.file_system, way, node, above: self.steps.iter().map(|step| step.node.inode).collect() }
     }
 }
