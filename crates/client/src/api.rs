@@ -423,7 +423,7 @@ impl ListOptions {
     }
 }
 
-/// What may stand in a path or query as it is, of what names and selectors are made of.
+/// What is escaped in a path or query: all but letters, digits, and what else names are made of.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b':');
 
 fn escape(text: &str) -> String {
