@@ -132,6 +132,11 @@ impl MachineCgroup {
         Err(io::Error::other(format!("the {missing} controller is not available"))).doing(|| "limiting the machine".to_owned())
     }
 
+    /// All of them.
+    pub(super) fn groups(&self) -> &[(Hierarchy, PathBuf)] {
+        &self.groups
+    }
+
     /// The group of a hierarchy in which containers are listed too: one of a controller, where there is one.
     pub(crate) fn any(&self) -> &Path {
         let of = |name: &str| self.groups.iter().find(|(hierarchy, _)| hierarchy.has(name));

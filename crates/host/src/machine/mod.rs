@@ -15,6 +15,7 @@ pub mod link_faults;
 mod oom;
 pub(crate) mod orders;
 pub mod power;
+pub(crate) mod slow_disk;
 mod spec;
 pub mod subnet;
 pub mod switch;

@@ -22,12 +22,14 @@ use serde::{Deserialize, Serialize};
 use super::cgroup::MachineCgroup;
 use super::orders::{self, Done, Order, Received, What};
 use super::switch::Switch;
-use super::{Doing, MachineError, MachineSpec, disk};
+use super::{Doing, MachineError, MachineSpec, disk, slow_disk};
 
 /// The mode of the binary that becomes a machine's PID 1.
 pub const INIT_MODE: &str = "machine-init";
 /// What PID 1 does not answer within this time is not waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Time within which containers that start on a machine with a slow disk become slow.
+const RENEWAL: Duration = Duration::from_secs(1);
 
 /// What init is told when it starts.
 #[derive(Debug, Serialize, Deserialize)]
@@ -57,7 +59,15 @@ pub struct Running {
     orders: u64,
     cgroup: MachineCgroup,
     disk_number: u64,
+    slow_disk: Option<SlowDisk>,
     frozen: bool,
+}
+
+/// A disk that takes its time.
+#[derive(Debug)]
+struct SlowDisk {
+    delay: Duration,
+    renew_at: Instant,
 }
 
 /// Where a cluster keeps a machine on the host.
@@ -112,7 +122,7 @@ pub fn on(
     match started {
         Ok((pid, line)) => {
             let received = Received::default();
-            Ok(Running { pid, boot_id, line, received, orders: 0, cgroup, disk_number, frozen: false })
+            Ok(Running { pid, boot_id, line, received, orders: 0, cgroup, disk_number, slow_disk: None, frozen: false })
         }
         Err(error) => {
             // The first error is the one to report.
@@ -231,12 +241,15 @@ impl Running {
         let link = switch.set_port(name, false);
         // A machine that dies while it boots has no disk mounted yet; its death below is cut enough.
         let _ = disk::cut_power(&PathBuf::from(format!("/proc/{}/root/var", self.pid)), self.disk_number);
+        // Whoever waits for a slow disk could not die before it has answered.
+        self.slow_disk(None)?;
         self.end(name, switch)?;
         link
     }
 
     /// Ends the machine's processes at once, without cutting its disk: what was written is kept.
     pub fn end(&mut self, name: &str, switch: &mut Switch) -> Result<(), MachineError> {
+        self.slow_disk(None)?;
         match kill(Pid::from_raw(self.pid), Signal::SIGKILL) {
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(errno) => return Err(errno).doing(|| format!("killing process {}", self.pid)),
@@ -252,6 +265,7 @@ impl Running {
 
     /// Removes what a machine leaves on the host whose PID 1 has ended already.
     pub fn remove(&mut self, name: &str, switch: &mut Switch) -> Result<(), MachineError> {
+        self.slow_disk(None)?;
         switch.unplug(name)?;
         self.cgroup.remove()
     }
@@ -261,6 +275,28 @@ impl Running {
         self.cgroup.freeze(frozen)?;
         self.frozen = frozen;
         Ok(())
+    }
+
+    /// Makes durable writes of the machine take so much longer, or no longer (`None`).
+    pub(crate) fn slow_disk(&mut self, delay: Option<Duration>) -> Result<(), MachineError> {
+        if delay.is_none() && self.slow_disk.is_none() {
+            return Ok(());
+        }
+        self.slow_disk = delay.map(|delay| SlowDisk { delay, renew_at: Instant::now() + RENEWAL });
+        slow_disk::set(self.cgroup.groups(), self.disk_number, delay).doing(|| "limiting the machine's disk".to_owned())
+    }
+
+    /// When containers that are new by then must be made slow, too.
+    pub(crate) fn slow_disk_due(&self) -> Option<Instant> {
+        self.slow_disk.as_ref().map(|slow| slow.renew_at)
+    }
+
+    /// Does what is due of that.
+    pub(crate) fn renew_slow_disk(&mut self, now: Instant) -> Result<(), MachineError> {
+        match &self.slow_disk {
+            Some(slow) if now >= slow.renew_at => self.slow_disk(Some(slow.delay)),
+            _ => Ok(()),
+        }
     }
 
     /// The next line of init's report, however many pieces it comes in; `None` when PID 1 has gone without one.

@@ -21,8 +21,8 @@ use futures::future::BoxFuture;
 
 use crate::doctor;
 use crate::machine::link_faults::probe;
-use crate::machine::{MachineSpec, ballast, cgroup, containers};
-use crate::supervisor::{Client, ClusterStatus, MachineStatus, NO_SLOW_DISK, Request, State, SupervisorError};
+use crate::machine::{MachineSpec, ballast, cgroup, containers, slow_disk};
+use crate::supervisor::{Client, ClusterStatus, MachineStatus, Request, State, SupervisorError};
 use crate::world::LinuxNet;
 use net::MachineNet;
 
@@ -162,7 +162,7 @@ const NO_CLOCK_OFFSET: &str = "a machine on this kernel has the host's wall cloc
 pub fn supports(services: &BTreeSet<String>, ability: &Ability<'_>) -> Result<(), MachineError> {
     match ability {
         Ability::Link(effect) => unsupported(probe::supports(*effect)),
-        Ability::Pressure(Pressure::SlowDisk { .. }) => Err(MachineError::Unsupported(NO_SLOW_DISK.to_owned())),
+        Ability::Pressure(Pressure::SlowDisk { .. }) => unsupported(slow_disk::supported()),
         Ability::Signal(Program::Container(_), Signal::Stop | Signal::Start) => {
             Err(MachineError::Unsupported("containers are started by the kubelet alone: kill or pause them".to_owned()))
         }
@@ -231,6 +231,10 @@ impl Machines for SupervisedMachines {
         let name = name.to_owned();
         self.ask(move |client| {
             let id = client.press(&name, pressure)?;
+            if let Pressure::SlowDisk { .. } = pressure {
+                // In force when the supervisor answers; no program inside the machine has a part in it.
+                return Ok(id);
+            }
             let set_in = await_pressure(client, &name, id);
             if set_in.is_err() {
                 // The first error is the one to report.

@@ -272,7 +272,8 @@ impl Cluster {
     /// The next instant at which [`Self::advance`] has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let machines = self.machines.iter().filter_map(|machine| machine.start_at);
-        machines.chain(self.beside.iter().filter_map(Beside::deadline)).min()
+        let disks = self.machines.iter().filter_map(|machine| machine.running.as_ref()?.slow_disk_due());
+        machines.chain(disks).chain(self.beside.iter().filter_map(Beside::deadline)).min()
     }
 
     /// Open reports of machines that boot, with their numbers.
@@ -308,6 +309,12 @@ impl Cluster {
                 self.hear_report(index);
             }
             let machine = &mut self.machines[index];
+            if let Some(running) = &mut machine.running
+                && end.is_none()
+                && let Err(error) = running.renew_slow_disk(now)
+            {
+                eprintln!("supervisor: {}: {error}", machine.spec.name);
+            }
             if let Some(running) = &mut machine.running
                 && let Some(end) = end
             {

@@ -7,7 +7,7 @@ use super::cluster::Cluster;
 use super::protocol::State;
 use crate::machine::orders::What;
 use crate::machine::power::Running;
-use crate::machine::{Doing, containers, link_faults};
+use crate::machine::{Doing, containers, link_faults, slow_disk};
 
 impl Cluster {
     /// Replaces all faults of links, or changes nothing.
@@ -25,10 +25,19 @@ impl Cluster {
 
     /// Starts to use a machine up.
     pub(super) fn press(&mut self, name: &str, pressure: Pressure) -> Result<PressureId, SupervisorError> {
-        if matches!(pressure, Pressure::SlowDisk { .. }) {
-            return Err(Refusal::Unsupported(NO_SLOW_DISK.to_owned()).into());
-        }
         let id = self.journal.draw();
+        if let Pressure::SlowDisk { .. } = pressure {
+            slow_disk::supported().map_err(Refusal::Unsupported)?;
+            self.running(name)?;
+            self.journal.add(id, name, pressure);
+            let index = self.find(name)?;
+            if let Err(error) = self.slow_disk_as_recorded(index) {
+                self.journal.take(name, id);
+                return Err(error);
+            }
+            self.save();
+            return Ok(id);
+        }
         let problem = self.running(name)?.order(What::Press { id, pressure })?;
         if let Some(problem) = problem {
             return Err(Refusal::Failed(format!("{name}: {problem}")).into());
@@ -41,14 +50,25 @@ impl Cluster {
     /// Ends that. A machine that hangs does it when it goes on, one that is off when it is switched on.
     pub(super) fn release(&mut self, name: &str, id: PressureId) -> Result<(), SupervisorError> {
         let index = self.find(name)?;
-        if self.journal.take(name, id).is_none() {
-            return Ok(());
-        }
+        let Some(pressure) = self.journal.take(name, id) else { return Ok(()) };
         self.save();
+        if let Pressure::SlowDisk { .. } = pressure {
+            return self.slow_disk_as_recorded(index);
+        }
         if let Some(running) = &mut self.machines[index].running {
             running.leave_order(What::Release { id })?;
         }
         Ok(())
+    }
+
+    /// Sets the disk's slowness to the sum of all that is on record.
+    fn slow_disk_as_recorded(&mut self, index: usize) -> Result<(), SupervisorError> {
+        let machine = &mut self.machines[index];
+        let delay = self.journal.disk_delay(&machine.spec.name);
+        match &mut machine.running {
+            Some(running) => Ok(running.slow_disk(Some(delay).filter(|delay| !delay.is_zero()))?),
+            None => Ok(()),
+        }
     }
 
     /// Sends a signal to a program.
@@ -80,10 +100,6 @@ impl Cluster {
         }
     }
 }
-
-/// Why a disk cannot be slowed down.
-pub(crate) const NO_SLOW_DISK: &str = "a machine's disk cannot be slowed down: the limits of block devices (blkio of \
-    control groups version 1) do not reach the groups of containers inside the machine; play it in the virtual world";
 
 fn signal_container(running: &Running, name: &str, id: &str, signal: Signal) -> Result<(), SupervisorError> {
     if matches!(signal, Signal::Stop | Signal::Start) {

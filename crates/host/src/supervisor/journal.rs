@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use daruma_world::machines::{LinkFault, Pressure, PressureId, Program, Signal};
 use serde::{Deserialize, Serialize};
@@ -71,6 +72,15 @@ impl Journal {
     pub(super) fn take(&mut self, machine: &str, id: PressureId) -> Option<Pressure> {
         let place = self.pressures.iter().position(|it| it.id == id && it.machine == machine)?;
         Some(self.pressures.remove(place).pressure)
+    }
+
+    /// How much longer durable writes of a machine take, all in all.
+    pub(super) fn disk_delay(&self, machine: &str) -> Duration {
+        let of = |it: &PressureStatus| match it.pressure {
+            Pressure::SlowDisk { delay } if it.machine == machine => delay,
+            _ => Duration::ZERO,
+        };
+        self.pressures.iter().map(of).sum()
     }
 
     /// The pressures that are files on the disk of a machine.

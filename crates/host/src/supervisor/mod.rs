@@ -24,7 +24,6 @@ use crate::machine::subnet::Subnet;
 use crate::machine::{MachineError, MachineSpec};
 
 pub use client::Client;
-pub(crate) use faults::NO_SLOW_DISK;
 pub use launch::{Program, clean, launch};
 pub use protocol::{ClusterStatus, Faults, MachineStatus, PressureStatus, ProgramStatus, Reply, Request, State};
 pub use server::main;

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use daruma_host::supervisor::{Request, State};
-use daruma_world::machines::{Machines, Pressure};
+use daruma_world::machines::{Ability, Machines, Pressure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::Test;
+use crate::agent;
 use crate::bed::{Bed, run};
 
 pub const ALL: &[Test] = &[
@@ -20,6 +21,7 @@ pub const ALL: &[Test] = &[
     ("pressure::processes_run_out", processes_run_out),
     ("pressure::spinning_takes_the_processors", spinning_takes_the_processors),
     ("pressure::files_stay_without_power", files_stay_without_power),
+    ("pressure::a_disk_takes_its_time", a_disk_takes_its_time),
 ];
 
 const WORKER: &str = "worker-0";
@@ -180,5 +182,47 @@ fn files_stay_without_power() -> Result<()> {
     run(machines.power_on(WORKER))?;
     bed.ready(WORKER)?;
     ensure!(free(&bed)?.0 > 100 << 20, "the disk is free again");
+    Ok(())
+}
+
+fn a_disk_takes_its_time() -> Result<()> {
+    let slow = Pressure::SlowDisk { delay: Duration::from_secs(1) };
+    let mut bed = Bed::new("slowdisk", 2)?;
+    let machines = bed.machines()?;
+    if let Err(missing) = machines.supports(&Ability::Pressure(slow)) {
+        println!("skipped: {missing}");
+        return Ok(());
+    }
+    let durable_write = |bed: &Bed, name: &str| -> Result<Duration> {
+        let begun = Instant::now();
+        ensure!(bed.tell(name, "write-synced /var/kept text")? == "ok", "it is written");
+        Ok(begun.elapsed())
+    };
+    durable_write(&bed, WORKER)?;
+    let before = durable_write(&bed, WORKER)?;
+    let id = run(machines.press(WORKER, slow))?;
+    let during = durable_write(&bed, WORKER)?;
+    let other = durable_write(&bed, "worker-1")?;
+    println!("a durable write took {before:?}, on the slow disk {during:?}, on another machine's {other:?}");
+    ensure!(during > Duration::from_millis(400) && during < Duration::from_secs(5), "{during:?} on the slow disk");
+    ensure!(other < during / 2, "{other:?} on another machine's");
+    run(machines.release(WORKER, id))?;
+    let after = durable_write(&bed, WORKER)?;
+    ensure!(after < during / 2, "{after:?} afterwards");
+    ensure!(bed.client.status()?.faults.is_empty(), "nothing is on record");
+
+    // Power does not wait for a disk, however slow.
+    run(machines.press(WORKER, Pressure::SlowDisk { delay: Duration::from_secs(20) }))?;
+    let address = bed.address(WORKER)?;
+    let waiting = std::thread::spawn(move || agent::tell(address, "write-synced /var/lost text"));
+    std::thread::sleep(Duration::from_millis(300));
+    let cut = Instant::now();
+    bed.ask(Request::Off { machine: WORKER.to_owned() })?;
+    ensure!(cut.elapsed() < Duration::from_secs(3), "the power was cut after {:?}", cut.elapsed());
+    drop(waiting);
+    run(machines.power_on(WORKER))?;
+    bed.ready(WORKER)?;
+    ensure!(bed.client.status()?.faults.is_empty(), "a slow disk ends with the power");
+    ensure!(durable_write(&bed, WORKER)? < during / 2, "quick again");
     Ok(())
 }
