@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use daruma_api::core::v1::{Node, Pod};
 use daruma_api::meta::ObjectExt;
+use daruma_api::selector::Selector;
 
 use crate::node_info::{Likeness, NodeInfo, PodInfo};
 
@@ -19,7 +20,14 @@ pub struct Cache {
     /// How many pods have a priority.
     priorities: BTreeMap<i32, usize>,
     /// What pods have in common, by namespace and labels.
-    alike: BTreeMap<String, BTreeMap<BTreeMap<String, String>, Arc<Likeness>>>,
+    alike: BTreeMap<String, BTreeMap<BTreeMap<String, String>, Alike>>,
+}
+
+/// Pods that are alike.
+struct Alike {
+    likeness: Arc<Likeness>,
+    /// How many of them are on a node, by its name.
+    nodes: BTreeMap<String, usize>,
 }
 
 impl Cache {
@@ -36,6 +44,14 @@ impl Cache {
     /// How many nodes hold an image of this name.
     pub fn nodes_with_image(&self, image: &str) -> usize {
         self.image_nodes.get(image).copied().unwrap_or(0)
+    }
+
+    /// The nodes that exist and have pods of the namespace with labels that the selector takes, with what those have
+    /// in common; a node is named once for each kind of such pods.
+    pub fn holders(&self, namespace: &str, selector: &Selector) -> impl Iterator<Item = (&Arc<Likeness>, &NodeInfo)> {
+        let of_namespace = self.alike.get(namespace).into_iter().flatten();
+        let taken = of_namespace.filter(|(labels, _)| selector.matches(Some(labels))).map(|(_, alike)| alike);
+        taken.flat_map(|alike| alike.nodes.keys().filter_map(|name| Some((&alike.likeness, self.node(name)?))))
     }
 
     /// Takes over a node's new state.
@@ -81,16 +97,22 @@ impl Cache {
         let (before, alike_before) = info.pods.get(&key).map(|before| (before.priority(), before.alike.clone())).unzip();
         let mut fresh = PodInfo::new(pod);
         let alike = self.alike.entry(fresh.alike.namespace.clone()).or_default();
-        match alike.get(&fresh.alike.labels) {
-            Some(known) => fresh.alike = known.clone(),
-            None => drop(alike.insert(fresh.alike.labels.clone(), fresh.alike.clone())),
+        if let Some(known) = alike.get_mut(&fresh.alike.labels) {
+            fresh.alike = known.likeness.clone();
+            match known.nodes.get_mut(node) {
+                Some(count) => *count += 1,
+                None => drop(known.nodes.insert(node.to_owned(), 1)),
+            }
+        } else {
+            let first = Alike { likeness: fresh.alike.clone(), nodes: BTreeMap::from([(node.to_owned(), 1)]) };
+            alike.insert(fresh.alike.labels.clone(), first);
         }
         let fresh = Arc::new(fresh);
         self.places.insert(key, node.to_owned());
         *self.priorities.entry(fresh.priority()).or_default() += 1;
         info.add_pod(fresh);
         self.forget_priority(before);
-        self.forget_likeness(alike_before);
+        self.forget_likeness(alike_before, node);
     }
 
     fn forget_priority(&mut self, priority: Option<i32>) {
@@ -119,16 +141,24 @@ impl Cache {
                 self.nodes.remove(&node);
             }
             self.forget_priority(priority);
-            self.forget_likeness(alike);
+            self.forget_likeness(alike, &node);
         }
     }
 
-    fn forget_likeness(&mut self, alike: Option<Arc<Likeness>>) {
-        // The index has one hold, and we have one.
-        let Some(alike) = alike.filter(|alike| Arc::strong_count(alike) <= 2) else { return };
-        if let Some(labels) = self.alike.get_mut(&alike.namespace) {
-            labels.remove(&alike.labels);
-            if labels.is_empty() {
+    /// A pod of this kind is no longer on the node, or no longer of this kind.
+    fn forget_likeness(&mut self, alike: Option<Arc<Likeness>>, node: &str) {
+        let Some(alike) = alike else { return };
+        let Some(kinds) = self.alike.get_mut(&alike.namespace) else { return };
+        let Some(kind) = kinds.get_mut(&alike.labels) else { return };
+        if let Some(count) = kind.nodes.get_mut(node) {
+            *count -= 1;
+            if *count == 0 {
+                kind.nodes.remove(node);
+            }
+        }
+        if kind.nodes.is_empty() {
+            kinds.remove(&alike.labels);
+            if kinds.is_empty() {
                 self.alike.remove(&alike.namespace);
             }
         }
@@ -160,7 +190,14 @@ mod tests {
         assert_eq!(known(&cache), 2);
         cache.place(pod("b", "y"), "m");
         assert_eq!(known(&cache), 1);
+        let nodes = |cache: &Cache| -> Vec<(String, usize)> {
+            cache.alike.values().flat_map(BTreeMap::values).flat_map(|kind| kind.nodes.clone()).collect()
+        };
+        assert_eq!(nodes(&cache), [("m".to_owned(), 1), ("n".to_owned(), 1)]);
+        cache.place(pod("b", "y"), "n");
+        assert_eq!(nodes(&cache), [("n".to_owned(), 2)], "the pod is elsewhere now");
         cache.remove_pod("d/a");
+        assert_eq!(nodes(&cache), [("n".to_owned(), 1)]);
         cache.remove_pod("d/b");
         assert!(cache.alike.is_empty());
     }

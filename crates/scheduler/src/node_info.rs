@@ -178,6 +178,11 @@ impl NodeInfo {
         self.node.as_deref()?.label(key)
     }
 
+    /// How many pods of this kind are here and not being deleted.
+    pub fn count_of(&self, kind: &Arc<Likeness>) -> i64 {
+        self.label_groups.iter().find(|group| Arc::ptr_eq(&group.alike, kind)).map_or(0, |group| group.count)
+    }
+
     /// Adds a pod, replacing an earlier state of it.
     pub fn add_pod(&mut self, info: Arc<PodInfo>) {
         let key = info.pod.key();

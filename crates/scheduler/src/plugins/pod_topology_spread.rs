@@ -164,7 +164,7 @@ impl Prepared for ForPod<'_> {
         let has_all = |node: &NodeInfo| self.soft.iter().all(|one| node.label(&one.key).is_some());
         let ignored: Vec<bool> = nodes.iter().map(|node| self.require_all && !has_all(node)).collect();
         let kept = ignored.iter().filter(|ignored| !**ignored).count();
-        let counts: Vec<BTreeMap<String, i64>> =
+        let counts: Vec<BTreeMap<&str, i64>> =
             self.soft.iter().map(|constraint| self.count_soft(constraint, nodes, &ignored, &has_all)).collect();
         let questions: Vec<Question<'_>> = self.soft.iter().map(|constraint| self.ask(constraint)).collect();
         let mut scores = vec![0i64; nodes.len()];
@@ -203,26 +203,27 @@ impl ForPod<'_> {
     }
 
     /// Matching pods by value of the constraint's key, for the values that the candidates have.
-    fn count_soft(
+    fn count_soft<'n>(
         &self,
         constraint: &Constraint,
-        nodes: &[&NodeInfo],
+        nodes: &[&'n NodeInfo],
         ignored: &[bool],
         has_all: &dyn Fn(&NodeInfo) -> bool,
-    ) -> BTreeMap<String, i64> {
+    ) -> BTreeMap<&'n str, i64> {
         if constraint.key == HOSTNAME {
             return BTreeMap::new();
         }
         let candidates = nodes.iter().zip(ignored).filter(|(_, ignored)| !**ignored);
-        let mut counts: BTreeMap<String, i64> =
-            candidates.map(|(node, _)| (node.label(&constraint.key).unwrap_or_default().to_owned(), 0)).collect();
-        let question = self.ask(constraint);
-        for node in self.cluster.nodes() {
+        let mut counts: BTreeMap<&str, i64> =
+            candidates.map(|(node, _)| (node.label(&constraint.key).unwrap_or_default(), 0)).collect();
+        // Scores are about the cluster as it is, and only nodes that have such pods count.
+        debug_assert!(self.cluster.changed.is_none(), "only filters are asked about nodes as they would be");
+        for (kind, node) in self.cluster.cache.holders(self.pod.pod.namespace(), &constraint.selector) {
             if (self.require_all && !has_all(node)) || !included(constraint, self.pod, node) {
                 continue;
             }
             if let Some(count) = counts.get_mut(node.label(&constraint.key).unwrap_or_default()) {
-                *count += matching_pods(node, &question);
+                *count += node.count_of(kind);
             }
         }
         counts
