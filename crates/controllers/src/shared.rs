@@ -94,10 +94,10 @@ impl Shared {
     }
 
     /// The pods that `uid` controls and, where asked, those of the namespace that nobody controls.
-    pub(crate) fn pods_of(&self, uid: &str, orphans_of: Option<&str>) -> Vec<std::sync::Arc<Pod>> {
+    pub(crate) fn pods_of(&self, uid: &str, with_orphans_of: Option<&str>) -> Vec<std::sync::Arc<Pod>> {
         let mut found = self.pods.by_index(BY_CONTROLLER, uid);
-        if let Some(namespace) = orphans_of {
-            found.extend(self.pods.by_index(BY_CONTROLLER, &format!("namespace/{namespace}")));
+        if let Some(namespace) = with_orphans_of {
+            found.extend(self.pods.by_index(BY_CONTROLLER, &orphans_of(namespace)));
         }
         found
     }
@@ -106,6 +106,11 @@ impl Shared {
 fn controller_key<K: ObjectExt>(object: &K) -> String {
     match object.controller() {
         Some(owner) => owner.uid.clone(),
-        None => format!("namespace/{}", object.namespace()),
+        None => orphans_of(object.namespace()),
     }
+}
+
+/// Where [`BY_CONTROLLER`] has the objects of a namespace that nobody controls.
+pub(crate) fn orphans_of(namespace: &str) -> String {
+    format!("namespace/{namespace}")
 }

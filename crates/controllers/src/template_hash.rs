@@ -4,6 +4,7 @@
 //! over a print of Go's structures, so its values cannot be had; ours runs over canonical JSON.
 
 use daruma_api::core::v1::PodTemplateSpec;
+use daruma_api::metav1::ObjectMeta;
 use daruma_client::names::safe_encode;
 use serde_json::Value;
 
@@ -26,7 +27,19 @@ pub fn template_hash(template: &PodTemplateSpec, collision_count: Option<i32>) -
 
 /// Whether two templates are the same but for their hash label. Missing and empty are one.
 pub fn same_template(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
-    canonical(a) == canonical(b)
+    is_copy(a, b) || canonical(a) == canonical(b)
+}
+
+/// Whether one was made from the other by adding the hash label, which is the usual case.
+fn is_copy(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
+    fn labels(template: &PodTemplateSpec) -> impl Iterator<Item = (&String, &String)> {
+        let labels = template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
+        labels.into_iter().flatten().filter(|(key, _)| *key != POD_TEMPLATE_HASH)
+    }
+    let rest = |template: &PodTemplateSpec| {
+        template.metadata.as_ref().map(|metadata| ObjectMeta { labels: None, ..metadata.clone() }).unwrap_or_default()
+    };
+    a.spec == b.spec && labels(a).eq(labels(b)) && rest(a) == rest(b)
 }
 
 /// The template as JSON with sorted keys, without the hash label and without anything empty.
@@ -71,7 +84,6 @@ fn fnv1a(start: u32, bytes: &[u8]) -> u32 {
 mod tests {
     use super::*;
     use daruma_api::core::v1::{Container, PodSpec};
-    use daruma_api::metav1::ObjectMeta;
     use std::collections::BTreeMap;
 
     fn template(image: &str, hash: Option<&str>) -> PodTemplateSpec {

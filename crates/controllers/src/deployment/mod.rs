@@ -25,7 +25,7 @@ use futures::FutureExt;
 use self::plan::Action;
 use crate::adoption::claim_all;
 use crate::pods;
-use crate::shared::{BY_CONTROLLER, Shared};
+use crate::shared::{BY_CONTROLLER, Shared, orphans_of};
 use crate::shell::{Context, Queue, SyncError, Synced, namespace_terminating};
 use crate::template_hash::same_template;
 use crate::written::{LOOK_AGAIN, Written, revision};
@@ -141,10 +141,11 @@ impl Syncer {
         let owned = if selector.is_everything() {
             Vec::new()
         } else {
-            let all = shared.replica_sets.list_namespace(namespace);
+            // Those of other owners are not to be had.
+            let mut all = shared.replica_sets.by_index(BY_CONTROLLER, deployment.uid());
+            all.extend(shared.replica_sets.by_index(BY_CONTROLLER, &orphans_of(namespace)));
             claim_all(&deployments, deployment.as_ref(), &selector, &sets, all).await?
         };
-        let owned: Vec<ReplicaSet> = owned.iter().map(|set| set.as_ref().clone()).collect();
         let old_pods_run = |new: Option<&str>| {
             let old = owned.iter().filter(|set| Some(set.uid()) != new);
             old.flat_map(|set| shared.pods_of(set.uid(), None)).any(|pod| !pods::is_terminal(&pod))

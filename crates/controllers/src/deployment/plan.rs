@@ -4,6 +4,7 @@
 //! recreate.go). One plan is one run of the real controller's sync; where that would run into its own
 //! stale copy and start anew, the plan goes on from what it has just written.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use daruma_api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet, ReplicaSetSpec};
@@ -45,36 +46,44 @@ pub struct Plan {
 
 /// Decides. `sets` are the ReplicaSets that the Deployment owns; `old_pods_run` says whether pods of
 /// ReplicaSets other than the one with the given uid are still running (asked by `Recreate` only).
-pub fn plan(deployment: &Deployment, sets: &[ReplicaSet], old_pods_run: &dyn Fn(Option<&str>) -> bool, now: Timestamp) -> Plan {
+pub fn plan(
+    deployment: &Arc<Deployment>,
+    sets: &[Arc<ReplicaSet>],
+    old_pods_run: &dyn Fn(Option<&str>) -> bool,
+    now: Timestamp,
+) -> Plan {
     let mut planner = Planner::new(deployment, sets, now);
     planner.run(old_pods_run);
     planner.plan
 }
 
 struct Planner {
-    deployment: Deployment,
-    new: Option<ReplicaSet>,
-    old: Vec<ReplicaSet>,
+    /// Copied when it is changed.
+    deployment: Arc<Deployment>,
+    new: Option<Arc<ReplicaSet>>,
+    old: Vec<Arc<ReplicaSet>>,
     now: Timestamp,
     plan: Plan,
 }
 
 impl Planner {
-    fn new(deployment: &Deployment, sets: &[ReplicaSet], now: Timestamp) -> Self {
+    fn new(deployment: &Arc<Deployment>, sets: &[Arc<ReplicaSet>], now: Timestamp) -> Self {
         let new = sets::find_new(deployment, sets).cloned();
         let new_uid = new.as_ref().map(|new| new.uid().to_owned());
-        let mut old: Vec<ReplicaSet> = sets.iter().filter(|set| Some(set.uid()) != new_uid.as_deref()).cloned().collect();
-        old.sort_by(by_creation);
+        let mut old: Vec<Arc<ReplicaSet>> = sets.iter().filter(|set| Some(set.uid()) != new_uid.as_deref()).cloned().collect();
+        old.sort_by(|a, b| by_creation(a, b));
         Self { deployment: deployment.clone(), new, old, now, plan: Plan::default() }
     }
 
     fn run(&mut self, old_pods_run: &dyn Fn(Option<&str>) -> bool) {
-        let spec = self.deployment.spec.clone().unwrap_or_default();
-        if spec.selector == LabelSelector::default() {
+        let spec = self.deployment.spec.as_ref();
+        let paused = spec.and_then(|spec| spec.paused) == Some(true);
+        if spec.is_none_or(|spec| spec.selector == LabelSelector::default()) {
             self.plan.actions.push(Action::SelectsAll);
-            let status = self.deployment.status.get_or_insert_default();
-            if status.observed_generation.unwrap_or_default() < self.deployment.metadata.generation.unwrap_or_default() {
-                status.observed_generation = self.deployment.metadata.generation;
+            let generation = self.deployment.metadata.generation;
+            let status = self.change().status.get_or_insert_default();
+            if status.observed_generation.unwrap_or_default() < generation.unwrap_or_default() {
+                status.observed_generation = generation;
                 self.write_status();
             }
             return;
@@ -83,11 +92,11 @@ impl Planner {
             self.sync_new_set();
             return self.sync_status();
         }
-        self.check_paused(spec.paused == Some(true));
+        self.check_paused(paused);
         self.sync_new_set();
-        if spec.paused == Some(true) || self.is_scaling_event() {
+        if paused || self.is_scaling_event() {
             self.scale();
-            if spec.paused == Some(true) {
+            if paused {
                 self.clean_up();
             }
             return self.sync_status();
@@ -110,35 +119,35 @@ impl Planner {
             (false, _) => return,
         };
         let condition = new_condition(PROGRESSING, "Unknown", reason, message.to_owned(), self.now);
-        status::set(self.deployment.status.get_or_insert_default(), condition);
+        status::set(self.change().status.get_or_insert_default(), condition);
         self.write_status();
     }
 
     /// Brings annotations of an existing new ReplicaSet, and the Deployment's revision, up to date.
     fn sync_new_set(&mut self) {
         let revision = revision::max_revision(&self.old) + 1;
-        let Some(mut new) = self.new.take() else { return };
-        let changed = set_annotations(&self.deployment, &mut new, revision, true);
+        let Some(new) = self.new.clone() else { return };
+        let mut annotated = new.as_ref().clone();
+        let changed = set_annotations(&self.deployment, &mut annotated, revision, true);
         let min_ready = self.deployment.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or_default();
-        let spec = new.spec.get_or_insert_default();
+        let spec = annotated.spec.get_or_insert_default();
         if changed || spec.min_ready_seconds.unwrap_or_default() != min_ready {
             spec.min_ready_seconds = (min_ready != 0).then_some(min_ready);
-            self.plan.actions.push(Action::Update(Box::new(new.clone()), None));
-            self.new = Some(new);
+            self.plan.actions.push(Action::Update(Box::new(annotated.clone()), None));
+            self.new = Some(Arc::new(annotated));
             return;
         }
         let own = new.annotation(REVISION).unwrap_or_default().to_owned();
-        let mut write = set_deployment_revision(&mut self.deployment, &own);
+        let mut write = self.deployment.annotation(REVISION) != Some(&own) && set_deployment_revision(self.change(), &own);
         if progress_deadline(&self.deployment).is_some() && status::find(self.deployment.status.as_ref(), PROGRESSING).is_none() {
             let message = format!("Found new replica set \"{}\"", new.name());
             let condition = new_condition(PROGRESSING, "True", "FoundNewReplicaSet", message, self.now);
-            status::set(self.deployment.status.get_or_insert_default(), condition);
+            status::set(self.change().status.get_or_insert_default(), condition);
             write = true;
         }
         if write {
             self.write_status();
         }
-        self.new = Some(new);
     }
 
     /// Creates the new ReplicaSet where there is none.
@@ -160,11 +169,11 @@ impl Planner {
                 name: Some(format!("{base}-{hash}")),
                 namespace: self.deployment.metadata.namespace.clone(),
                 labels: template.metadata.as_ref().and_then(|metadata| metadata.labels.clone()),
-                owner_references: Some(vec![controller_reference(&self.deployment)]),
+                owner_references: Some(vec![controller_reference(self.deployment.as_ref())]),
                 ..ObjectMeta::default()
             },
             spec: Some(ReplicaSetSpec {
-                replicas: Some(sets::new_replicas(&self.deployment, total(&self.old), 0)),
+                replicas: Some(sets::new_replicas(&self.deployment, total(self.old.iter().map(AsRef::as_ref)), 0)),
                 min_ready_seconds: spec.min_ready_seconds,
                 selector,
                 template: Some(template),
@@ -174,17 +183,17 @@ impl Planner {
         let revision = revision::max_revision(&self.old) + 1;
         set_annotations(&self.deployment, &mut new, revision, false);
         self.plan.actions.push(Action::Create(Box::new(new.clone())));
-        let mut write = set_deployment_revision(&mut self.deployment, &revision.to_string());
+        let mut write = set_deployment_revision(self.change(), &revision.to_string());
         if progress_deadline(&self.deployment).is_some() {
             let message = format!("Created new replica set \"{}\"", new.name());
             let condition = new_condition(PROGRESSING, "True", "NewReplicaSetCreated", message, self.now);
-            status::set(self.deployment.status.get_or_insert_default(), condition);
+            status::set(self.change().status.get_or_insert_default(), condition);
             write = true;
         }
         if write {
             self.write_status();
         }
-        self.new = Some(new);
+        self.new = Some(Arc::new(new));
     }
 
     fn is_scaling_event(&self) -> bool {
@@ -204,7 +213,7 @@ impl Planner {
             self.scale_set(&only, wanted, false);
             return;
         }
-        if sets::is_saturated(&self.deployment, self.new.as_ref()) {
+        if sets::is_saturated(&self.deployment, self.new.as_deref()) {
             for old in self.old.clone().iter().filter(|set| replicas(set) > 0) {
                 self.scale_set(old, 0, false);
             }
@@ -213,13 +222,13 @@ impl Planner {
         if !sets::is_rolling(&self.deployment) {
             return;
         }
-        let mut all: Vec<ReplicaSet> = self.all().into_iter().filter(|set| replicas(set) > 0).collect();
+        let mut all: Vec<Arc<ReplicaSet>> = self.all().into_iter().filter(|set| replicas(set) > 0).collect();
         let allowed = if wanted > 0 { wanted + max_surge(&self.deployment) } else { 0 };
-        let to_add = allowed - total(&all);
+        let to_add = allowed - total(all.iter().map(AsRef::as_ref));
         if to_add > 0 {
-            all.sort_by(sets::by_size_newer);
+            all.sort_by(|a, b| sets::by_size_newer(a, b));
         } else if to_add < 0 {
-            all.sort_by(sets::by_size_older);
+            all.sort_by(|a, b| sets::by_size_older(a, b));
         }
         let mut added = 0;
         let mut sizes: Vec<i32> = Vec::with_capacity(all.len());
@@ -265,7 +274,7 @@ impl Planner {
         let size = if replicas(&new) >= wanted {
             wanted
         } else {
-            sets::new_replicas(&self.deployment, total(&self.all()), replicas(&new))
+            sets::new_replicas(&self.deployment, total(self.all().iter().map(AsRef::as_ref)), replicas(&new))
         };
         if self.scale_set(&new, size, false) || self.shrink_old(&new) {
             return self.sync_rollout_status();
@@ -276,13 +285,13 @@ impl Planner {
 
     /// Scales old ReplicaSets down as far as availability allows: pods that are not healthy first.
     fn shrink_old(&mut self, new: &ReplicaSet) -> bool {
-        let mut old: Vec<ReplicaSet> = self.old.iter().filter(|set| replicas(set) > 0).cloned().collect();
+        let mut old: Vec<ReplicaSet> = self.old.iter().filter(|set| replicas(set) > 0).map(|set| set.as_ref().clone()).collect();
         if old.is_empty() {
             return false;
         }
         let min_available = wanted(&self.deployment) - max_unavailable(&self.deployment);
         let new_unavailable = replicas(new) - available(new);
-        let most = total(&self.all()) - min_available - new_unavailable;
+        let most = total(self.all().iter().map(AsRef::as_ref)) - min_available - new_unavailable;
         if most <= 0 {
             return false;
         }
@@ -325,7 +334,7 @@ impl Planner {
         for old in self.old.clone().iter().filter(|set| replicas(set) > 0) {
             scaled |= self.scale_set(old, 0, false);
         }
-        let waits = || self.old.iter().any(|set| sets::actual(set) > 0) || old_pods_run(self.new.as_ref().map(ObjectExt::uid));
+        let waits = || self.old.iter().any(|set| sets::actual(set) > 0) || old_pods_run(self.new.as_deref().map(ObjectExt::uid));
         if scaled || waits() {
             return self.sync_rollout_status();
         }
@@ -338,8 +347,8 @@ impl Planner {
     }
 
     fn clean_up_when_complete(&mut self) {
-        let stored = self.deployment.status.clone().unwrap_or_default();
-        if status::is_complete(&self.deployment, &stored) {
+        let none = DeploymentStatus::default();
+        if status::is_complete(&self.deployment, self.deployment.status.as_ref().unwrap_or(&none)) {
             self.clean_up();
         }
     }
@@ -348,7 +357,7 @@ impl Planner {
     fn clean_up(&mut self) {
         let limit = self.deployment.spec.as_ref().and_then(|spec| spec.revision_history_limit);
         let Some(limit) = limit.filter(|limit| *limit != i32::MAX) else { return };
-        let mut kept: Vec<&ReplicaSet> = self.old.iter().filter(|set| !set.is_being_deleted()).collect();
+        let mut kept: Vec<&ReplicaSet> = self.old.iter().map(AsRef::as_ref).filter(|set| !set.is_being_deleted()).collect();
         let surplus = kept.len().saturating_sub(usize::try_from(limit).unwrap_or_default());
         kept.sort_by(|a, b| by_revision(a, b));
         let observed = |set: &ReplicaSet| set.status.as_ref().and_then(|status| status.observed_generation).unwrap_or_default();
@@ -361,12 +370,12 @@ impl Planner {
     }
 
     fn sync_status(&mut self) {
-        let status = status::calculate(&self.deployment, &self.all(), self.new.as_ref(), self.now);
+        let status = status::calculate(&self.deployment, &self.all(), self.new.as_deref(), self.now);
         self.write_new_status(status);
     }
 
     fn sync_rollout_status(&mut self) {
-        let status = status::rollout(&self.deployment, &self.all(), self.new.as_ref(), self.now);
+        let status = status::rollout(&self.deployment, &self.all(), self.new.as_deref(), self.now);
         let again = status::stuck_check(&self.deployment, &status, self.now);
         if !self.write_new_status(status) {
             self.plan.again = again;
@@ -377,17 +386,22 @@ impl Planner {
         if status::same(self.deployment.status.as_ref(), &status) {
             return false;
         }
-        self.deployment.status = Some(status);
+        self.change().status = Some(status);
         self.write_status();
         true
     }
 
     fn write_status(&mut self) {
-        self.plan.actions.push(Action::Status(Box::new(self.deployment.clone())));
+        self.plan.actions.push(Action::Status(Box::new(self.deployment.as_ref().clone())));
+    }
+
+    /// The Deployment, to be changed.
+    fn change(&mut self) -> &mut Deployment {
+        Arc::make_mut(&mut self.deployment)
     }
 
     /// Old and new ReplicaSets as they were before this plan's scaling.
-    fn all(&self) -> Vec<ReplicaSet> {
+    fn all(&self) -> Vec<Arc<ReplicaSet>> {
         self.old.iter().chain(&self.new).cloned().collect()
     }
 }

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use std::sync::Arc;
+
 use daruma_api::apps::v1::{Deployment, ReplicaSet};
 use daruma_api::meta::ObjectExt;
 
@@ -37,8 +39,8 @@ pub fn revision(set: &ReplicaSet) -> Option<i64> {
 }
 
 /// The highest revision.
-pub fn max_revision(sets: &[ReplicaSet]) -> i64 {
-    sets.iter().filter_map(revision).max().unwrap_or_default()
+pub fn max_revision(sets: &[Arc<ReplicaSet>]) -> i64 {
+    sets.iter().filter_map(|set| revision(set)).max().unwrap_or_default()
 }
 
 /// Brings the new ReplicaSet's annotations up to date. Gives whether any changed.

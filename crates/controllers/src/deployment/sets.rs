@@ -3,6 +3,7 @@
 //! Source: kubernetes pkg/controller/deployment/util/deployment_util.go.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use daruma_api::apps::v1::{Deployment, ReplicaSet};
 use daruma_api::meta::ObjectExt;
@@ -95,9 +96,9 @@ pub fn by_revision(a: &ReplicaSet, b: &ReplicaSet) -> Ordering {
 }
 
 /// The oldest ReplicaSet whose template is the Deployment's.
-pub fn find_new<'a>(deployment: &Deployment, sets: &'a [ReplicaSet]) -> Option<&'a ReplicaSet> {
+pub fn find_new<'a>(deployment: &Deployment, sets: &'a [Arc<ReplicaSet>]) -> Option<&'a Arc<ReplicaSet>> {
     let template = &deployment.spec.as_ref()?.template;
-    let matching = |set: &&ReplicaSet| {
+    let matching = |set: &&Arc<ReplicaSet>| {
         set.spec.as_ref().and_then(|spec| spec.template.as_ref()).is_some_and(|own| same_template(own, template))
     };
     sets.iter().filter(matching).min_by(|a, b| by_creation(a, b))
@@ -115,7 +116,7 @@ pub fn new_replicas(deployment: &Deployment, all: i32, new: i32) -> i32 {
 }
 
 /// The one ReplicaSet to scale: the only active one, or the newest when none is. `None` when several are.
-pub fn active_or_latest<'a>(new: Option<&'a ReplicaSet>, old: &'a [ReplicaSet]) -> Option<&'a ReplicaSet> {
+pub fn active_or_latest<'a>(new: Option<&'a Arc<ReplicaSet>>, old: &'a [Arc<ReplicaSet>]) -> Option<&'a Arc<ReplicaSet>> {
     let mut active = old.iter().chain(new).filter(|set| replicas(set) > 0);
     match (active.next(), active.next()) {
         (None, _) => new.or_else(|| old.iter().max_by(|a, b| by_creation(a, b))),

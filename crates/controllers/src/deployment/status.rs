@@ -2,6 +2,7 @@
 //!
 //! Source: kubernetes pkg/controller/deployment (sync.go, progress.go, util/deployment_util.go).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use daruma_api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet};
@@ -67,17 +68,17 @@ pub fn progress_deadline(deployment: &Deployment) -> Option<Duration> {
 }
 
 /// Counts and availability.
-pub fn calculate(deployment: &Deployment, all: &[ReplicaSet], new: Option<&ReplicaSet>, now: Timestamp) -> DeploymentStatus {
+pub fn calculate(deployment: &Deployment, all: &[Arc<ReplicaSet>], new: Option<&ReplicaSet>, now: Timestamp) -> DeploymentStatus {
     let old = deployment.status.as_ref();
-    let available = all.iter().map(available).sum::<i32>();
+    let available = all.iter().map(|set| available(set)).sum::<i32>();
     let ready = all.iter().filter_map(|set| set.status.as_ref()?.ready_replicas).sum::<i32>();
     let mut status = DeploymentStatus {
         observed_generation: deployment.metadata.generation,
-        replicas: nonzero(all.iter().map(actual).sum()),
+        replicas: nonzero(all.iter().map(|set| actual(set)).sum()),
         updated_replicas: nonzero(new.map(actual).unwrap_or_default()),
         ready_replicas: nonzero(ready),
         available_replicas: nonzero(available),
-        unavailable_replicas: nonzero((total(all) - available).max(0)),
+        unavailable_replicas: nonzero((total(all.iter().map(AsRef::as_ref)) - available).max(0)),
         terminating_replicas: terminating(all),
         collision_count: old.and_then(|old| old.collision_count),
         conditions: old.and_then(|old| old.conditions.clone()),
@@ -92,7 +93,7 @@ pub fn calculate(deployment: &Deployment, all: &[ReplicaSet], new: Option<&Repli
 }
 
 /// The sum, unless a ReplicaSet that was looked at has not said.
-fn terminating(all: &[ReplicaSet]) -> Option<i32> {
+fn terminating(all: &[Arc<ReplicaSet>]) -> Option<i32> {
     all.iter().try_fold(0, |sum, set| {
         let status = set.status.as_ref();
         match status.and_then(|status| status.terminating_replicas) {
@@ -104,7 +105,7 @@ fn terminating(all: &[ReplicaSet]) -> Option<i32> {
 }
 
 /// Status during a rollout, with progress.
-pub fn rollout(deployment: &Deployment, all: &[ReplicaSet], new: Option<&ReplicaSet>, now: Timestamp) -> DeploymentStatus {
+pub fn rollout(deployment: &Deployment, all: &[Arc<ReplicaSet>], new: Option<&ReplicaSet>, now: Timestamp) -> DeploymentStatus {
     let mut status = calculate(deployment, all, new, now);
     let deadline = progress_deadline(deployment);
     if deadline.is_none() {
@@ -156,11 +157,12 @@ pub fn is_complete(deployment: &Deployment, status: &DeploymentStatus) -> bool {
 }
 
 fn has_progressed(deployment: &Deployment, new: &DeploymentStatus) -> bool {
-    let old = deployment.status.clone().unwrap_or_default();
+    let none = DeploymentStatus::default();
+    let old = deployment.status.as_ref().unwrap_or(&none);
     let count = Option::<i32>::unwrap_or_default;
     let outdated = |status: &DeploymentStatus| count(status.replicas) - count(status.updated_replicas);
     count(new.updated_replicas) > count(old.updated_replicas)
-        || outdated(new) < outdated(&old)
+        || outdated(new) < outdated(old)
         || count(new.ready_replicas) > count(old.ready_replicas)
         || count(new.available_replicas) > count(old.available_replicas)
 }
@@ -186,8 +188,8 @@ pub fn stuck_check(deployment: &Deployment, status: &DeploymentStatus, now: Time
     Some(deadline.saturating_sub(since(updated, now)) + Duration::from_secs(1))
 }
 
-fn replica_failure(all: &[ReplicaSet], new: Option<&ReplicaSet>) -> Option<DeploymentCondition> {
-    let mut sets = new.into_iter().chain(all);
+fn replica_failure(all: &[Arc<ReplicaSet>], new: Option<&ReplicaSet>) -> Option<DeploymentCondition> {
+    let mut sets = new.into_iter().chain(all.iter().map(AsRef::as_ref));
     let failure = sets
         .find_map(|set| set.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == REPLICA_FAILURE))?;
     Some(DeploymentCondition {
@@ -202,15 +204,15 @@ fn replica_failure(all: &[ReplicaSet], new: Option<&ReplicaSet>) -> Option<Deplo
 
 /// Whether two statuses say the same; zero and missing are one.
 pub fn same(old: Option<&DeploymentStatus>, new: &DeploymentStatus) -> bool {
-    let plain = |status: &DeploymentStatus| DeploymentStatus {
-        replicas: status.replicas.and_then(nonzero),
-        updated_replicas: status.updated_replicas.and_then(nonzero),
-        ready_replicas: status.ready_replicas.and_then(nonzero),
-        available_replicas: status.available_replicas.and_then(nonzero),
-        unavailable_replicas: status.unavailable_replicas.and_then(nonzero),
-        conditions: status.conditions.clone().filter(|conditions| !conditions.is_empty()),
-        observed_generation: status.observed_generation.or(Some(0)),
-        ..status.clone()
+    fn conditions(status: &DeploymentStatus) -> &[DeploymentCondition] {
+        status.conditions.as_deref().unwrap_or_default()
+    }
+    let counts = |status: &DeploymentStatus| {
+        [status.replicas, status.updated_replicas, status.ready_replicas, status.available_replicas, status.unavailable_replicas]
+            .map(|count| count.and_then(nonzero))
     };
-    old.is_some_and(|old| plain(old) == plain(new))
+    let rest = |status: &DeploymentStatus| {
+        (status.observed_generation.unwrap_or(0), status.collision_count, status.terminating_replicas)
+    };
+    old.is_some_and(|old| counts(old) == counts(new) && rest(old) == rest(new) && conditions(old) == conditions(new))
 }

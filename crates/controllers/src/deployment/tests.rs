@@ -1,6 +1,7 @@
 //! Deployments' plans applied to a model of ReplicaSets until none is left.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use daruma_api::IntOrString;
 use daruma_api::apps::v1::{
@@ -77,7 +78,8 @@ impl Model {
         self.second += 1;
         let sets = &self.sets;
         let old_pods_run = |new: Option<&str>| sets.iter().any(|set| Some(set.uid()) != new && sets::actual(set) > 0);
-        let plan = plan(&self.deployment, sets, &old_pods_run, at(self.second));
+        let shared: Vec<Arc<ReplicaSet>> = sets.iter().cloned().map(Arc::new).collect();
+        let plan = plan(&Arc::new(self.deployment.clone()), &shared, &old_pods_run, at(self.second));
         let busy = !plan.actions.is_empty();
         for action in plan.actions {
             match action {
