@@ -25,3 +25,4 @@ pub use decoded::DecodedObjects;
 pub use error::{ClientError, TransportError};
 pub use rate_limit::RateLimit;
 pub use transport::Transport;
+pub use watch::split as split_watch_line;

@@ -94,7 +94,7 @@ fn decode_event<T>(
 
 /// Type and object of a line as servers write it, without reading the object. Where a line is written otherwise, nothing,
 /// or an object that does not decode.
-fn split(line: &[u8]) -> Option<(&str, &str)> {
+pub fn split(line: &[u8]) -> Option<(&str, &str)> {
     let rest = std::str::from_utf8(line).ok()?.trim_ascii_end().strip_prefix("{\"type\":\"")?.strip_suffix('}')?;
     rest.split_once("\",\"object\":")
 }

@@ -72,6 +72,13 @@ pub struct Seen {
     pub orphan: bool,
 }
 
+impl Seen {
+    /// Whether it waits for orphaning, and for deletion, of its dependents.
+    fn waits(&self) -> (bool, bool) {
+        (self.being_deleted && self.orphan, self.being_deleted && self.foreground)
+    }
+}
+
 /// One object.
 #[derive(Debug, Clone, Default)]
 pub struct Node {
@@ -195,6 +202,14 @@ impl Graph {
         std::mem::take(&mut self.effects)
     }
 
+    /// Whether the object with this uid has shown itself so before, so that seeing it again changes nothing. Identities
+    /// never change.
+    pub fn knows(&self, uid: &str, seen: &Seen) -> bool {
+        self.nodes.get(uid).is_some_and(|node| {
+            node.observed && node.being_deleted == seen.being_deleted && node.waits == seen.waits() && node.owners == seen.owners
+        })
+    }
+
     /// An object that was only named so far shows itself, perhaps as something else.
     fn observe(&mut self, identity: &Identity) {
         let Some(node) = self.nodes.get_mut(&identity.uid) else { return };
@@ -259,7 +274,7 @@ impl Graph {
 
     fn transitions(&mut self, seen: &Seen) {
         let Some(node) = self.nodes.get_mut(&seen.identity.uid) else { return };
-        let now = (seen.being_deleted && seen.orphan, seen.being_deleted && seen.foreground);
+        let now = seen.waits();
         let before = std::mem::replace(&mut node.waits, now);
         if now.0 && !before.0 {
             self.effects.push(Effect::Orphan(seen.identity.uid.clone()));

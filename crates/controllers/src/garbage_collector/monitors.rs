@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use daruma_api::metav1::Status;
 use daruma_api::status::ApiError;
-use daruma_client::{Client, ClientError, TransportError};
+use daruma_client::{Client, ClientError, TransportError, split_watch_line};
 use daruma_world::tasks::{AbortOnDrop, Task};
 use http::Method;
 use http_body_util::BodyExt;
@@ -189,26 +189,35 @@ impl Watch {
 
     fn seen(&mut self, metadata: Metadata) {
         let key = key(&metadata);
-        let mark = (metadata.uid.clone(), metadata.resource_version.clone());
-        match self.known.insert(key, mark.clone()) {
-            Some(old) if old == mark => return,
-            // The name was taken over by another object.
-            Some(old) if old.0 != mark.0 => self.collector.change(|graph| graph.gone(&old.0)),
-            _ => {}
+        match self.known.get_mut(&key) {
+            Some((uid, version)) if *uid == metadata.uid => {
+                if *version == metadata.resource_version {
+                    return;
+                }
+                version.clone_from(&metadata.resource_version);
+            }
+            known => {
+                // The name was taken over by another object.
+                if let Some((old, _)) = known {
+                    self.collector.change(|graph| graph.gone(old));
+                }
+                self.known.insert(key, (metadata.uid.clone(), metadata.resource_version.clone()));
+            }
         }
+        let has = |finalizer: &str| metadata.finalizers.iter().any(|one| one == finalizer);
         let being_deleted = metadata.deletion_timestamp.is_some();
-        let seen = Seen {
-            identity: Identity {
-                kind: self.resource.kind.clone(),
-                api_version: self.resource.api_version(),
-                namespace: metadata.namespace,
-                name: metadata.name,
-                uid: metadata.uid,
-            },
-            owners: metadata.owner_references,
-            being_deleted,
-            foreground: metadata.finalizers.iter().any(|one| one == FOREGROUND),
-            orphan: metadata.finalizers.iter().any(|one| one == ORPHAN),
+        let (foreground, orphan) = (has(FOREGROUND), has(ORPHAN));
+        let mut seen = Seen { owners: metadata.owner_references, being_deleted, foreground, orphan, ..Seen::default() };
+        // Most changes are of no concern here.
+        if self.collector.graph.lock().expect("no panic while held").knows(&metadata.uid, &seen) {
+            return;
+        }
+        seen.identity = Identity {
+            kind: self.resource.kind.clone(),
+            api_version: self.resource.api_version(),
+            namespace: metadata.namespace,
+            name: metadata.name,
+            uid: metadata.uid,
         };
         self.collector.change(|graph| graph.seen(seen));
     }
@@ -230,6 +239,16 @@ enum Kind {
     Bookmark,
 }
 
+impl Kind {
+    fn of_an_object(event: &str) -> Option<Self> {
+        match event {
+            "ADDED" | "MODIFIED" => Some(Self::Present),
+            "DELETED" => Some(Self::Gone),
+            _ => None,
+        }
+    }
+}
+
 fn decode(line: &[u8]) -> Result<Option<(Kind, Metadata)>, ClientError> {
     #[derive(Deserialize)]
     struct Line<'a> {
@@ -241,13 +260,18 @@ fn decode(line: &[u8]) -> Result<Option<(Kind, Metadata)>, ClientError> {
     if line.trim_ascii().is_empty() {
         return Ok(None);
     }
+    if let Some((kind, object)) = split_watch_line(line)
+        && let Some(kind) = Kind::of_an_object(kind)
+        && let Ok(partial) = serde_json::from_str::<Partial>(object)
+    {
+        return Ok(Some((kind, partial.metadata)));
+    }
     let failure = |source: serde_json::Error| ClientError::Decode { what: "watch event".to_owned(), source: Arc::new(source) };
     let line: Line = serde_json::from_slice(line).map_err(failure)?;
-    let kind = match line.kind {
-        "ADDED" | "MODIFIED" => Kind::Present,
-        "DELETED" => Kind::Gone,
-        "BOOKMARK" => Kind::Bookmark,
-        _ => {
+    let kind = match (Kind::of_an_object(line.kind), line.kind) {
+        (Some(kind), _) => kind,
+        (None, "BOOKMARK") => Kind::Bookmark,
+        (None, _) => {
             let status: Status = serde_json::from_str(line.object.get()).map_err(failure)?;
             return Err(ApiError::from_status(status).into());
         }
