@@ -183,6 +183,12 @@ where
         found.map(|objects| objects.values().cloned().collect()).unwrap_or_default()
     }
 
+    /// The values under which the index `name` files anything, in order.
+    pub fn index_values(&self, name: &str) -> Vec<String> {
+        let copy = self.copy.read().expect("no panic while held");
+        copy.indexes.get(name).map(|index| index.keys.keys().cloned().collect()).unwrap_or_default()
+    }
+
     async fn run(self, world: World) {
         let mut position = Position::default();
         let mut failures = 0u32;
@@ -342,17 +348,26 @@ impl Default for Position {
 impl<K> Copy<K> {
     fn reindex(&mut self, key: &str, old: Option<&K>, new: Option<&Arc<K>>) {
         for index in self.indexes.values_mut() {
-            for value in old.map(&index.of).unwrap_or_default() {
-                if let Some(objects) = index.keys.get_mut(&value) {
+            let before = old.map(&index.of).unwrap_or_default();
+            let after = new.map(|new| (index.of)(new)).unwrap_or_default();
+            for value in before.iter().filter(|value| !after.contains(value)) {
+                if let Some(objects) = index.keys.get_mut(value) {
                     objects.remove(key);
                     if objects.is_empty() {
-                        index.keys.remove(&value);
+                        index.keys.remove(value);
                     }
                 }
             }
-            if let Some(new) = new {
-                for value in (index.of)(new) {
-                    index.keys.entry(value).or_default().insert(key.to_owned(), new.clone());
+            let Some(new) = new else { continue };
+            for value in after {
+                // Nearly always it stays where it is.
+                let objects = match index.keys.get_mut(&value) {
+                    Some(objects) => objects,
+                    None => index.keys.entry(value).or_default(),
+                };
+                match objects.get_mut(key) {
+                    Some(place) => *place = new.clone(),
+                    None => drop(objects.insert(key.to_owned(), new.clone())),
                 }
             }
         }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::node_lifecycle::health::is_ready;
 use crate::node_taints;
 use crate::pods;
+use crate::shared::BY_NODE;
 use crate::shell::Context;
 
 /// How often pods are looked at.
@@ -84,14 +85,11 @@ pub struct Quarantine {
 }
 
 impl Quarantine {
-    /// Takes in what is seen and gives the nodes whose quarantine is over; they are to be looked up once more.
-    pub fn update(&mut self, pods: &[Arc<Pod>], nodes: &[Arc<Node>], now: Duration) -> Vec<String> {
+    /// Takes in the nodes that pods name and those that are there, and gives the nodes whose quarantine is over; they are to be looked up once more.
+    pub fn update(&mut self, named: &[String], nodes: &[Arc<Node>], now: Duration) -> Vec<String> {
         let existing: BTreeSet<&str> = nodes.iter().map(|node| node.name()).collect();
-        for pod in pods {
-            let name = pods::node_name(pod);
-            if !name.is_empty() && !existing.contains(name) {
-                self.until.entry(name.to_owned()).or_insert(now + QUARANTINE);
-            }
+        for name in named.iter().filter(|name| !existing.contains(name.as_str())) {
+            self.until.entry(name.clone()).or_insert(now + QUARANTINE);
         }
         let over: Vec<String> = self.until.iter().filter(|(_, until)| **until <= now).map(|(name, _)| name.clone()).collect();
         for name in &over {
@@ -139,9 +137,10 @@ struct Collector {
 impl Collector {
     async fn collect(&self) {
         let pods = self.context.shared.pods.list();
+        let named = self.context.shared.pods.index_values(BY_NODE);
         let nodes = self.context.shared.nodes.list();
         let now = self.context.world.monotonic();
-        let suspects = self.quarantine.lock().expect("no panic while held").update(&pods, &nodes, now);
+        let suspects = self.quarantine.lock().expect("no panic while held").update(&named, &nodes, now);
         let mut gone = BTreeSet::new();
         for name in suspects {
             // Not to be found in our copy proves nothing: ask.
@@ -241,11 +240,11 @@ mod tests {
     #[test]
     fn a_node_is_gone_after_forty_seconds() {
         let mut quarantine = Quarantine::default();
-        let pods = [with("a", "gone", "Running", false, 1)];
+        let named = ["gone".to_owned()];
         let second = Duration::from_secs;
-        assert!(quarantine.update(&pods, &[], second(100)).is_empty());
-        assert!(quarantine.update(&pods, &[], second(139)).is_empty());
-        assert_eq!(quarantine.update(&pods, &[], second(140)), ["gone"]);
-        assert!(quarantine.update(&pods, &[Arc::new(node("gone", &[]))], second(200)).is_empty());
+        assert!(quarantine.update(&named, &[], second(100)).is_empty());
+        assert!(quarantine.update(&named, &[], second(139)).is_empty());
+        assert_eq!(quarantine.update(&named, &[], second(140)), ["gone"]);
+        assert!(quarantine.update(&named, &[Arc::new(node("gone", &[]))], second(200)).is_empty());
     }
 }
