@@ -14,6 +14,9 @@ use serde::de::DeserializeOwned;
 /// Entries before the first sweep for those that nobody keeps any more.
 const FIRST_SWEEP: usize = 1024;
 
+/// With fewer objects than this the time of a copy is worth more than the room that it saves.
+const CROWD: usize = 10_000;
+
 /// Longest beginning of an object that says its kind and version.
 const TYPE_BYTES: usize = 160;
 
@@ -41,7 +44,8 @@ impl DecodedObjects {
         if let Some(object) = known.and_then(|object| object.downcast::<K>().ok()) {
             return Ok(object);
         }
-        let object: Arc<K> = fresh(text)?;
+        let is_crowded = self.kept().objects.len() > CROWD;
+        let object: Arc<K> = if is_crowded { fresh(text)? } else { serde_json::from_str(text).map(Arc::new)? };
         let weak: Weak<K> = Arc::downgrade(&object);
         let mut kept = self.kept();
         kept.objects.insert(key, weak);
