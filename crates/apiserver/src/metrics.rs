@@ -8,16 +8,6 @@ use std::time::Duration;
 /// Upper bounds of `apiserver_request_duration_seconds` (apiserver pkg/endpoints/metrics).
 const BUCKETS: [f64; 12] = [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.25, 2.0, 5.0, 15.0, 60.0];
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct RequestKey {
-    verb: String,
-    group: String,
-    version: String,
-    resource: String,
-    subresource: String,
-    code: u16,
-}
-
 #[derive(Debug, Default, Clone)]
 struct Histogram {
     counts: [u64; BUCKETS.len()],
@@ -25,10 +15,30 @@ struct Histogram {
     sum: f64,
 }
 
+impl Histogram {
+    fn add(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        self.count += other.count;
+        self.sum += other.sum;
+    }
+}
+
+/// Requests of one sort.
+#[derive(Debug, Default)]
+struct Requests {
+    count: u64,
+    /// Times to the answer; of requests that are long-running by nature, none.
+    durations: Histogram,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    requests: BTreeMap<RequestKey, u64>,
-    durations: BTreeMap<(String, String), Histogram>,
+    /// By verb, group, version, resource, subresource and code, a line each: one text is found without making any.
+    requests: BTreeMap<String, Requests>,
+    /// Such a text in the making.
+    key: String,
     watches: BTreeMap<&'static str, i64>,
     reading: i64,
     mutating: i64,
@@ -72,25 +82,34 @@ impl Metrics {
     /// Counts an answered request.
     pub fn answered(&self, answered: Answered<'_>) {
         let info = answered.info;
-        let verb = if info.is_resource { info.verb.to_uppercase() } else { "GET".to_owned() };
         let seconds = answered.duration.as_secs_f64();
-        let key = RequestKey {
-            verb: verb.clone(),
-            group: info.group.clone(),
-            version: info.version.clone(),
-            resource: info.resource.clone(),
-            subresource: info.subresource.clone(),
-            code: answered.code,
+        let mut guard = self.state();
+        let state = &mut *guard;
+        state.key.clear();
+        if info.is_resource {
+            state.key.extend(info.verb.chars().map(|letter| letter.to_ascii_uppercase()));
+        } else {
+            state.key.push_str("GET");
+        }
+        for part in [&info.group, &info.version, &info.resource, &info.subresource] {
+            state.key.push('\n');
+            // A path can name anything.
+            state.key.push_str(if part.contains('\n') { "" } else { part });
+        }
+        // Writing to a text does not fail.
+        let _ = write!(state.key, "\n{}", answered.code);
+        let requests = match state.requests.get_mut(&state.key) {
+            Some(requests) => requests,
+            None => state.requests.entry(state.key.clone()).or_default(),
         };
-        let mut state = self.state();
-        *state.requests.entry(key).or_default() += 1;
+        requests.count += 1;
         if !info.is_long_running() {
-            let histogram = state.durations.entry((verb, info.full_resource())).or_default();
-            for (bound, count) in BUCKETS.iter().zip(&mut histogram.counts) {
+            let durations = &mut requests.durations;
+            for (bound, count) in BUCKETS.iter().zip(&mut durations.counts) {
                 *count += u64::from(seconds <= *bound);
             }
-            histogram.count += 1;
-            histogram.sum += seconds;
+            durations.count += 1;
+            durations.sum += seconds;
         }
     }
 
@@ -121,15 +140,22 @@ impl Metrics {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
         };
         head(&mut out, "apiserver_request_total", "Requests by verb, resource and code.", "counter");
-        for (key, count) in &state.requests {
+        let mut durations: BTreeMap<(&str, String), Histogram> = BTreeMap::new();
+        for (key, requests) in &state.requests {
+            let mut parts = key.split('\n');
+            let [verb, group, version, resource, subresource, code] = std::array::from_fn(|_| parts.next().unwrap_or_default());
             let _ = writeln!(
                 out,
-                "apiserver_request_total{{code=\"{}\",group=\"{}\",resource=\"{}\",subresource=\"{}\",verb=\"{}\",version=\"{}\"}} {count}",
-                key.code, key.group, key.resource, key.subresource, key.verb, key.version
+                "apiserver_request_total{{code=\"{code}\",group=\"{group}\",resource=\"{resource}\",subresource=\"{subresource}\",verb=\"{verb}\",version=\"{version}\"}} {}",
+                requests.count
             );
+            if requests.durations.count > 0 {
+                let full = if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
+                durations.entry((verb, full)).or_default().add(&requests.durations);
+            }
         }
         head(&mut out, "apiserver_request_duration_seconds", "Time to the answer, long-running requests excepted.", "histogram");
-        for ((verb, resource), histogram) in &state.durations {
+        for ((verb, resource), histogram) in &durations {
             let labels = format!("resource=\"{resource}\",verb=\"{verb}\"");
             for (bound, count) in BUCKETS.iter().zip(histogram.counts) {
                 let _ = writeln!(out, "apiserver_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {count}");

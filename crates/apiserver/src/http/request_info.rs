@@ -113,11 +113,6 @@ impl RequestInfo {
     pub fn is_read_only(&self) -> bool {
         matches!(self.verb.as_str(), "get" | "list" | "watch" | "head" | "options")
     }
-
-    /// `resource/subresource` or the bare resource.
-    pub fn full_resource(&self) -> String {
-        if self.subresource.is_empty() { self.resource.clone() } else { format!("{}/{}", self.resource, self.subresource) }
-    }
 }
 
 #[cfg(test)]
@@ -131,12 +126,14 @@ mod tests {
         let info = RequestInfo::parse(&method, path, &Query::parse(query));
         let shown = if info.is_resource {
             format!(
-                "{} {}/{} ns={} {} name={} rest={}",
+                "{} {}/{} ns={} {}{}{} name={} rest={}",
                 info.verb,
                 info.group,
                 info.version,
                 info.namespace,
-                info.full_resource(),
+                info.resource,
+                if info.subresource.is_empty() { "" } else { "/" },
+                info.subresource,
                 info.name,
                 info.rest
             )
