@@ -253,6 +253,7 @@ impl SimRuntime {
         *lock(&self.inner.config) = config.clone();
         let mut guard = self.inner.state();
         let state = &mut *guard;
+        state.range_read = None;
         for image in config.images.iter() {
             state.images.add_built_in(image);
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use daruma_world::Task;
 use daruma_world::containers::{Container, ContainerError, ContainerState, Result, RuntimeEvent, RuntimeStatus, Sandbox};
+use daruma_world::links::Prefix;
 use tokio::sync::mpsc;
 
 use super::addresses::Addresses;
@@ -146,6 +147,8 @@ pub(super) struct State {
     pub(super) images: Images,
     pub(super) own_behaviours: Behaviours,
     pub(super) addresses: Addresses,
+    /// What the file with the range of pods' addresses said, and the state of the disk at which it was read.
+    pub(super) range_read: Option<(u64, std::result::Result<Prefix, String>)>,
     pub(super) events: Option<mpsc::Sender<RuntimeEvent>>,
     pub(super) service: Service,
     pub(super) status: RuntimeStatus,

@@ -1,6 +1,7 @@
 //! Making, stopping and removing sandboxes.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::Arc;
 
 use daruma_world::containers::{ContainerError, Result, RuntimeStatus, Sandbox, SandboxConfig};
@@ -18,8 +19,22 @@ impl Inner {
         }
         match &self.config().range {
             PodRange::Fixed(range) => Ok(*range),
-            PodRange::File(path) => addresses::range(&self.world(), path).await,
+            PodRange::File(path) => self.range_in_file(path).await,
         }
+    }
+
+    /// Asked again and again, the file is read when something on the disk has changed.
+    async fn range_in_file(&self, path: &Path) -> std::result::Result<Prefix, String> {
+        let disk = self.scope().filter(|scope| !scope.is_dead()).map(|scope| scope.inner.place.disk.clone());
+        let changes = disk.map(|disk| disk.changes());
+        if let (Some(changes), Some((at, range))) = (changes, &self.state().range_read)
+            && *at == changes
+        {
+            return range.clone();
+        }
+        let range = addresses::range(&self.world(), path).await;
+        self.state().range_read = changes.map(|changes| (changes, range.clone()));
+        range
     }
 
     pub(super) async fn status(&self) -> RuntimeStatus {

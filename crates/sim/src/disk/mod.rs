@@ -49,6 +49,8 @@ struct State {
     stores: Stores,
     /// What blocking work that is going on has to wait for the disk, once it is through.
     blocked: Duration,
+    /// How often something may have changed.
+    changes: u64,
 }
 
 impl SimDisk {
@@ -60,6 +62,7 @@ impl SimDisk {
             burdens: BTreeMap::new(),
             stores: Stores::new(),
             blocked: Duration::ZERO,
+            changes: 0,
         };
         Self { takes_time, state: Mutex::new(state) }
     }
@@ -85,9 +88,15 @@ impl SimDisk {
         std::mem::take(&mut self.state().blocked)
     }
 
+    /// A number that grows with every change: what was read at the same number is what is there still.
+    pub(crate) fn changes(&self) -> u64 {
+        self.state().changes
+    }
+
     fn change<T>(&self, now_ns: u64, work: impl FnOnce(&mut Files) -> io::Result<T>) -> io::Result<T> {
         let mut guard = self.state();
         let state = &mut *guard;
+        state.changes += 1;
         if self.takes_time {
             state.past.remember(now_ns, state.files.disk_top());
         }
@@ -121,6 +130,7 @@ impl SimDisk {
         let mut guard = self.state();
         let state = &mut *guard;
         state.blocked = Duration::ZERO;
+        state.changes += 1;
         state.cut_stores(now_ns, torn);
         let (top, durable) = state.past.cut(now_ns, state.files.disk_top(), &mut state.chance);
         let now = durable.last().map(|write| write.node.modified);
@@ -141,6 +151,7 @@ impl SimDisk {
         let mut state = self.state();
         state.past.clear();
         state.blocked = Duration::ZERO;
+        state.changes += 1;
         state.settle_stores();
         let top = state.files.disk_top().clone();
         state.files.restart(top);
