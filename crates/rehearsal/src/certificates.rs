@@ -49,11 +49,19 @@ pub fn authorities() -> Result<Pki, PkiError> {
     })
 }
 
-/// Whether `certificate` (DER) is of the authority `ca` (PEM).
-pub fn is_of(certificate: &[u8], ca: &str) -> bool {
-    let authority = der(ca);
-    let authority = authority.as_deref().and_then(subject);
-    authority.is_some() && authority == issuer(certificate)
+/// An authority, as certificates name it.
+pub struct Authority(Vec<u8>);
+
+impl Authority {
+    /// That of a PEM text; `None` where that is none.
+    pub fn of(ca: &str) -> Option<Self> {
+        der(ca).as_deref().and_then(subject).map(|name| Self(name.to_vec()))
+    }
+
+    /// Whether `certificate` (DER) is of this authority.
+    pub fn has_signed(&self, certificate: &[u8]) -> bool {
+        issuer(certificate) == Some(&self.0)
+    }
 }
 
 /// The first certificate of a PEM text.
@@ -148,9 +156,11 @@ mod tests {
         assert_eq!(pki.ca, again.ca);
         let admin = der(&pki.super_admin(&Names).expect("made").certificate).expect("a certificate");
         let proxy = der(&pki.front_proxy_client(&Names).expect("made").certificate).expect("a certificate");
-        assert!(is_of(&admin, &pki.ca.certificate) && !is_of(&admin, &pki.front_proxy_ca.certificate));
-        assert!(is_of(&proxy, &pki.front_proxy_ca.certificate) && !is_of(&proxy, &pki.ca.certificate));
-        assert!(!is_of(b"", &pki.ca.certificate) && !is_of(&admin, ""));
+        let of = |pair: &Pair| Authority::of(&pair.certificate).expect("a certificate");
+        let (ca, front) = (of(&pki.ca), of(&pki.front_proxy_ca));
+        assert!(ca.has_signed(&admin) && !front.has_signed(&admin));
+        assert!(front.has_signed(&proxy) && !ca.has_signed(&proxy));
+        assert!(!ca.has_signed(b"") && Authority::of("").is_none());
         let user = daruma_apiserver::authentication::certificate::user(&admin).expect("a user");
         assert_eq!((user.name.as_str(), user.groups.as_slice()), ("kubernetes-super-admin", &["system:masters".to_owned()][..]));
     }

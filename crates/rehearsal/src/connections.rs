@@ -14,7 +14,7 @@ use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderValue, Request, Response};
 use tokio::sync::Notify;
 
-use crate::certificates;
+use crate::certificates::{self, Authority};
 
 /// The client certificate (DER) that a caller shows. Set by transports of this module only: what a program
 /// puts into a request does not become a certificate.
@@ -62,8 +62,9 @@ impl WireServer {
     pub fn bind(wire: &Wire, scope: &Scope, at: SocketAddr, client_ca: Option<String>) -> io::Result<Self> {
         let slot = Arc::new(Slot::default());
         let waiting = slot.clone();
+        let authority = client_ca.as_deref().and_then(Authority::of);
         let answer = move |mut request: Request<Body>| {
-            let peer = peer(request.extensions_mut(), client_ca.as_deref());
+            let peer = peer(request.extensions_mut(), authority.as_ref());
             match waiting.get() {
                 Some(handler) => handler(request, &peer),
                 None => {
@@ -84,11 +85,11 @@ impl Server for WireServer {
     }
 }
 
-fn peer(extensions: &mut Extensions, client_ca: Option<&str>) -> Peer {
+fn peer(extensions: &mut Extensions, authority: Option<&Authority>) -> Peer {
     let unknown = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
     let address = extensions.get::<PeerAddress>().map_or(unknown, |peer| peer.0);
     let shown = extensions.remove::<Shown>();
-    let certificate = shown.filter(|shown| client_ca.is_some_and(|ca| certificates::is_of(&shown.0, ca)));
+    let certificate = shown.filter(|shown| authority.is_some_and(|authority| authority.has_signed(&shown.0)));
     Peer { address, certificate: certificate.map(|shown| shown.0.to_vec()) }
 }
 
