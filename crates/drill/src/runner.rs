@@ -27,6 +27,9 @@ const LAST_LOOK: Duration = Duration::from_millis(500);
 pub trait Progress: Send {
     /// A new line. Lines of the set-up come before the time axis begins and have time 0.
     fn entry(&mut self, entry: &Entry);
+
+    /// The set-up is over: the time axis begins.
+    fn begins(&mut self) {}
 }
 
 /// Shows nobody anything.
@@ -104,6 +107,7 @@ impl Play<'_> {
         let mut interrupted = pin!(interrupted);
         let prepared = self.drive(prepare(scene, drill), interrupted.as_mut()).await;
         recorder.begin();
+        self.watcher.begins();
         observer.write_down();
         let mut nodes = observer.nodes();
         nodes.retain(|node| observer.is_ready(node) == Some(true));

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::Args;
 use daruma_drill::file::Drill;
+use daruma_drill::record::Entry;
 use daruma_drill::report::{Report, terminal};
 use daruma_drill::{Progress, WorldKind};
 use daruma_rehearsal::Rehearsal;
@@ -83,13 +84,34 @@ fn chosen_world(flags: &Flags, drill: &Drill) -> Result<World> {
 fn rehearse(flags: &Flags, drill: &Drill, progress: &mut dyn Progress, interrupt: &Interrupt) -> Result<Report> {
     let nodes = drill.spec.cluster.workers.saturating_add(drill.spec.cluster.simulated);
     let rehearsal = Rehearsal { seed: flags.seed, invariants: nodes <= INVARIANTS_UP_TO };
-    let began = Instant::now();
-    let prepared = rehearsal.prepare(drill)?;
-    let ready = Instant::now();
-    let rehearsed = prepared.play(drill, progress, &|| interrupt.asked());
-    eprintln!("set up in {:.1} s, played in {:.1} s of real time", (ready - began).as_secs_f64(), ready.elapsed().as_secs_f64());
+    let started = Instant::now();
+    let mut progress = Stopwatch { shown: progress, began: None };
+    let rehearsed = rehearsal.play(drill, &mut progress, &|| interrupt.asked())?;
+    let began = progress.began.unwrap_or(started);
+    eprintln!(
+        "set up in {:.1} s, played in {:.1} s of real time",
+        (began - started).as_secs_f64(),
+        began.elapsed().as_secs_f64()
+    );
     if let Some(path) = &flags.event_log {
         std::fs::write(path, rehearsed.log.text())?;
     }
     Ok(rehearsed.report(drill))
+}
+
+/// Notes when the drill's time axis begins.
+struct Stopwatch<'a> {
+    shown: &'a mut dyn Progress,
+    began: Option<Instant>,
+}
+
+impl Progress for Stopwatch<'_> {
+    fn entry(&mut self, entry: &Entry) {
+        self.shown.entry(entry);
+    }
+
+    fn begins(&mut self) {
+        self.began = Some(Instant::now());
+        self.shown.begins();
+    }
 }
