@@ -12,9 +12,10 @@ use nix::sys::stat::{major, minor};
 
 use super::cgroup::{Hierarchy, hierarchies};
 
-/// Write requests that one durable write makes: pages of data that do not lie side by side, and the journal of the
-/// file system. The embedded store needs as many for a small transaction (measured).
-const REQUESTS_A_WRITE: u32 = 2;
+/// Write requests that a transaction of the embedded store counts as: pages of its file that do not lie side by side.
+/// Measured are 8.3 on average in an idle cluster; with 10 a client that writes one object after the other waits as long
+/// on a real machine as on a simulated one. What writes fewer pages at a time waits less, in proportion.
+const REQUESTS_A_WRITE: u32 = 10;
 const V1_LIMIT: &str = "blkio.throttle.write_iops_device";
 const V2_LIMIT: &str = "io.max";
 /// Deepest group below a machine's: kubepods, quality of service, pod, container.
@@ -45,8 +46,8 @@ fn limit_file(hierarchy: &Hierarchy) -> Option<&'static str> {
     (has && hierarchy.mount.join(V1_LIMIT).exists()).then_some(V1_LIMIT)
 }
 
-/// Makes every durable write to the block device `device` of processes in `groups` take about `delay` longer, or as
-/// long as it needs (`None`). `groups` are a machine's, one a hierarchy.
+/// Makes every transaction of the store on the block device `device`, by processes in `groups`, take about `delay`
+/// longer, or as long as it needs (`None`). `groups` are a machine's, one a hierarchy.
 ///
 /// Groups of version 1 do not hand this limit down, so it is set in all there are: call it again for newer ones.
 ///
@@ -108,10 +109,10 @@ mod tests {
     fn limits_are_spelled_as_the_kernel_reads_them() {
         let device = nix::sys::stat::makedev(7, 3);
         let half = Some(Duration::from_millis(500));
-        assert_eq!(line(V1_LIMIT, device, half), "7:3 4");
+        assert_eq!(line(V1_LIMIT, device, half), "7:3 20");
         assert_eq!(line(V1_LIMIT, device, None), "7:3 0");
-        assert_eq!(line(V2_LIMIT, device, half), "7:3 wiops=4");
+        assert_eq!(line(V2_LIMIT, device, half), "7:3 wiops=20");
         assert_eq!(line(V2_LIMIT, device, None), "7:3 wiops=max");
-        assert_eq!(line(V1_LIMIT, device, Some(Duration::from_secs(9))), "7:3 1", "never none at all");
+        assert_eq!(line(V1_LIMIT, device, Some(Duration::from_secs(90))), "7:3 1", "never none at all");
     }
 }
