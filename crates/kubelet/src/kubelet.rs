@@ -7,7 +7,7 @@ use std::time::Duration;
 use daruma_api::core::v1::Pod;
 use daruma_client::{Body, Client, RateLimit};
 use daruma_world::World;
-use daruma_world::containers::{ContainerRuntime, RuntimeStatus};
+use daruma_world::containers::ContainerRuntime;
 use daruma_world::hardware::Hardware;
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -53,8 +53,8 @@ impl Kubelet {
             restarts: Mutex::new(Backoffs::new(INITIAL, config.max_container_restart_period)),
             pulls: Mutex::default(),
             started_at: world.now(),
-            // Unknown until the first look, which comes at once.
-            runtime_status: Mutex::new(RuntimeStatus { runtime_problem: Some("not asked yet".into()), network_problem: None }),
+            engine: Mutex::default(),
+            images: Mutex::new(Arc::new([])),
             node: Mutex::new(None),
             pressure: Mutex::default(),
             disk: Mutex::default(),
@@ -133,7 +133,7 @@ impl Kubelet {
 
     /// Whether the container engine works, for the health endpoint.
     pub fn is_healthy(&self) -> bool {
-        self.shared.runtime_problem().is_none()
+        self.shared.runtime_problems().is_empty()
     }
 }
 

@@ -9,6 +9,7 @@ mod backoff;
 mod cell;
 mod cgroups;
 mod config;
+mod engine_health;
 mod env;
 mod eviction;
 mod gc;

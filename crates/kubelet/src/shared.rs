@@ -3,21 +3,28 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
 
 use daruma_api::core::v1::Node;
 use daruma_client::Client;
 use daruma_world::World;
-use daruma_world::containers::{ContainerRuntime, RuntimeStatus};
+use daruma_world::containers::{ContainerError, ContainerRuntime, Image};
 use daruma_world::disk::Usage;
 use daruma_world::hardware::{Facts, Hardware};
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::backoff::Backoffs;
 use crate::cell::Registry;
 use crate::config::KubeletConfig;
+use crate::engine_health::EngineHealth;
 use crate::env::services::Services;
 use crate::recorder::Recorder;
+
+/// How long the node's own report waits for an answer of the engine.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The parts' common ground. Always behind an `Arc`.
 pub struct Shared {
@@ -49,8 +56,10 @@ pub struct Shared {
     pub pulls: Mutex<crate::images::Pulls>,
     /// When this kubelet started.
     pub started_at: Timestamp,
-    /// The engine's state at the last look; problems until then.
-    pub runtime_status: Mutex<RuntimeStatus>,
+    /// The engine as it answered last.
+    pub engine: Mutex<EngineHealth>,
+    /// The engine's images at the last look.
+    pub images: Mutex<Arc<[Image]>>,
     /// The Node object as the API gave it last.
     pub node: Mutex<Option<Arc<Node>>>,
     /// Pressure conditions.
@@ -95,19 +104,27 @@ impl Shared {
 
     /// Why pods cannot get a network, in the real kubelet's words.
     pub fn network_problem(&self) -> Option<String> {
-        let status = self.runtime_status.lock().expect("no panic while held");
-        status.network_problem.as_ref().map(|problem| {
-            format!("container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:{problem}")
-        })
+        self.engine.lock().expect("no panic while held").network_problem()
     }
 
-    /// Why containers cannot be run.
-    pub fn runtime_problem(&self) -> Option<String> {
-        let status = self.runtime_status.lock().expect("no panic while held");
-        status
-            .runtime_problem
-            .as_ref()
-            .map(|problem| format!("container runtime status check may not have completed yet: {problem}"))
+    /// Why containers cannot be run, one text a reason.
+    pub fn runtime_problems(&self) -> Vec<String> {
+        self.engine.lock().expect("no panic while held").runtime_problems(self.world.monotonic())
+    }
+
+    /// What the engine answers, where it does so soon: whoever reports on the node must not hang with its engine.
+    pub async fn answer_soon<T>(
+        &self,
+        mut answer: BoxFuture<'static, Result<T, ContainerError>>,
+    ) -> Option<Result<T, ContainerError>>
+    where
+        T: Send,
+    {
+        // Nearly always it answers at once, without any timer.
+        match futures::poll!(&mut answer) {
+            Poll::Ready(answer) => Some(answer),
+            Poll::Pending => self.world.timeout(ENGINE_PATIENCE, answer).await.ok(),
+        }
     }
 
     /// Lists a pod's sandboxes and containers.

@@ -81,7 +81,7 @@ async fn report_repeatedly(shared: &Shared, due: bool, last: &mut Last) -> Resul
 #[derive(PartialEq)]
 struct Ground {
     disk: Usage,
-    images: Vec<Image>,
+    images: Arc<[Image]>,
     problems: Vec<String>,
     pressure: Pressure,
 }
@@ -90,9 +90,17 @@ async fn survey(shared: &Shared) -> Ground {
     let known = *shared.disk.lock().expect("no panic while held");
     let disk =
         if known.capacity_bytes > 0 { known } else { shared.world.disk.usage(&shared.config.root_dir).await.unwrap_or_default() };
-    let images = shared.runtime.list_images().await.unwrap_or_default();
+    let images = match shared.answer_soon(shared.runtime.list_images()).await {
+        Some(Ok(images)) => {
+            let images: Arc<[Image]> = images.into();
+            *shared.images.lock().expect("no panic while held") = images.clone();
+            images
+        }
+        // Those that it had, as long as it tells of no others.
+        _ => shared.images.lock().expect("no panic while held").clone(),
+    };
     let shutdown = shared.is_shutting_down().then(|| "node is shutting down".to_owned());
-    let problems = shared.runtime_problem().into_iter().chain(shared.network_problem()).chain(shutdown).collect();
+    let problems = shared.runtime_problems().into_iter().chain(shared.network_problem()).chain(shutdown).collect();
     let pressure = shared.pressure.lock().expect("no panic while held").clone();
     Ground { disk, images, problems, pressure }
 }

@@ -22,8 +22,10 @@ pub async fn run(shared: Arc<Shared>) {
     let (mut next_look, mut next_report, mut next_clean_up) = (monotonic(), monotonic(), monotonic() + gc::PERIOD);
     let mut missing: u32 = 0;
     loop {
-        missing = if ask_engine(&shared).await { 0 } else { missing.saturating_add(1) };
-        if monotonic() >= next_look {
+        let engine = ask_engine(&shared).await;
+        missing = if engine == Engine::Well { 0 } else { missing.saturating_add(1) };
+        // The manager of evictions asks the engine, too, and would wait with it.
+        if monotonic() >= next_look && engine != Engine::Silent {
             // A manifest directory in which nothing was found costs no timer of its own.
             shared.files_due.notify_one();
             if monotonic() >= next_clean_up {
@@ -43,29 +45,43 @@ pub async fn run(shared: Arc<Shared>) {
             next_report = monotonic() + shared.config.node_status_update_frequency;
             shared.node_due.notify_one();
         }
-        let rest = next_look.min(next_report).saturating_sub(monotonic());
-        shared
-            .world
-            .sleep(match missing {
-                0 => rest,
-                1..START => rest.min(SOON),
-                _ => rest.min(LATER),
-            })
-            .await;
+        // While the engine is silent, only the report is due.
+        let next = if engine == Engine::Silent { next_report } else { next_look.min(next_report) };
+        let rest = next.saturating_sub(monotonic());
+        let pause = match (engine, missing) {
+            (Engine::Well, _) => rest,
+            (Engine::Unwell, ..START) => rest.min(SOON),
+            (Engine::Unwell | Engine::Silent, _) => rest.min(LATER),
+        };
+        shared.world.sleep(pause).await;
     }
 }
 
-/// Asks the engine for its state; what became possible happens at once. `true` where all is well.
-pub(super) async fn ask_engine(shared: &Shared) -> bool {
-    let status = match shared.runtime.status().await {
+/// How the engine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Engine {
+    Well,
+    Unwell,
+    /// It does not answer.
+    Silent,
+}
+
+/// Asks the engine for its state; what became possible happens at once. One that fails or is silent is not told of
+/// before it has been so for a while ([`crate::engine_health`]).
+pub(super) async fn ask_engine(shared: &Shared) -> Engine {
+    let Some(answer) = shared.answer_soon(shared.runtime.status()).await else { return Engine::Silent };
+    let status = match answer {
         Ok(status) => status,
-        Err(error) => RuntimeStatus { runtime_problem: Some(error.to_string()), network_problem: None },
+        Err(error) => {
+            tracing::debug!(%error, "the container engine does not tell its state");
+            return Engine::Unwell;
+        }
     };
-    let good = status == RuntimeStatus::default();
-    let before = std::mem::replace(&mut *shared.runtime_status.lock().expect("no panic while held"), status.clone());
-    if before != status {
+    let is_well = status == RuntimeStatus::default();
+    let changed = shared.engine.lock().expect("no panic while held").answered(status, shared.world.monotonic());
+    if changed {
         shared.node_due.notify_one();
         shared.wake_all();
     }
-    good
+    if is_well { Engine::Well } else { Engine::Unwell }
 }

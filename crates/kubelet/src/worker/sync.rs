@@ -53,8 +53,9 @@ pub(super) async fn sync(shared: &Arc<Shared>, cell: &Arc<PodCell>, probes: &mut
         // The network's readiness wakes every pod.
         return Some(AFTER_FAILURE);
     }
-    if let Some(problem) = shared.runtime_problem() {
-        tracing::debug!(problem, "the container engine is not ready");
+    let problems = shared.runtime_problems();
+    if !problems.is_empty() {
+        tracing::debug!(?problems, "the container engine is not ready");
         return Some(Duration::from_millis(200));
     }
     let mut context = field_context(shared, &view);

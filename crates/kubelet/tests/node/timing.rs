@@ -109,6 +109,41 @@ fn the_engine_is_asked_before_the_first_report() {
 }
 
 #[test]
+fn an_engine_is_down_when_it_was_not_well_for_half_a_minute() {
+    for (harm, mend) in [(Signal::Pause, Signal::Continue), (Signal::Stop, Signal::Start)] {
+        daruma_sim::run_seeds(1, 3, move |world| async move {
+            let node = Node::new(&world);
+            let ready = || node.condition("nodes", "w", "Ready");
+            let message = || {
+                let seen = node.api.get("nodes", "w").expect("it is registered");
+                let conditions = seen["status"]["conditions"].as_array().cloned().unwrap_or_default();
+                let ready = conditions.iter().find(|condition| condition["type"] == "Ready").cloned().unwrap_or_default();
+                ready["message"].as_str().unwrap_or_default().to_owned()
+            };
+            node.start("b1");
+            node.sleep(5000).await;
+            assert_eq!(ready(), "True/KubeletReady");
+            node.runtime.control(harm);
+            node.sleep(19_000).await;
+            assert_eq!(ready(), "True/KubeletReady", "{harm:?}: not yet");
+            node.sleep(25_000).await;
+            assert_eq!(
+                (ready().as_str(), message().as_str()),
+                ("False/KubeletNotReady", "container runtime is down"),
+                "{harm:?}"
+            );
+            node.sleep(150_000).await;
+            let silent = message();
+            let expected = "[container runtime is down, PLEG is not healthy: pleg was last seen active 3m";
+            assert!(silent.starts_with(expected) && silent.ends_with("ago; threshold is 3m0s]"), "{harm:?}: {silent}");
+            node.runtime.control(mend);
+            node.sleep(3000).await;
+            assert_eq!(ready(), "True/KubeletReady", "{mend:?}");
+        });
+    }
+}
+
+#[test]
 fn init_containers_run_again_after_a_reboot() {
     daruma_sim::run(4, |world| async move {
         let node = Node::new(&world);
