@@ -15,7 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::decoded::DecodedObjects;
+use crate::list::Reader;
 use crate::rate_limit::TokenBucket;
 use crate::watch::{Decode, watch_events};
 use crate::{Body, ClientError, RateLimit, Transport, TransportError, empty_body, full_body};
@@ -168,17 +168,18 @@ impl Client {
         content_type: &str,
         body: Option<Bytes>,
     ) -> Result<Bytes, ClientError> {
-        Ok(self.answer(method, path_and_query, content_type, body).await?.0)
+        let response = self.open(method, path_and_query, content_type, body).await?;
+        Ok(collect(response.into_body()).await?)
     }
 
-    /// As [`Client::json`], with what the server offers to share.
-    async fn answer(
+    /// As [`Client::json`], with the body left to be read.
+    async fn open(
         &self,
         method: Method,
         path_and_query: &str,
         content_type: &str,
         body: Option<Bytes>,
-    ) -> Result<(Bytes, Option<Arc<DecodedObjects>>), ClientError> {
+    ) -> Result<http::Response<Body>, ClientError> {
         let mut builder = Request::builder().method(method).uri(path_and_query).header(http::header::ACCEPT, "application/json");
         let body = match body {
             Some(content) => {
@@ -190,9 +191,11 @@ impl Client {
         let request = builder.body(body).map_err(|error| TransportError(format!("bad request {path_and_query}: {error}")))?;
         let response = self.raw(request).await?;
         let status = response.status();
-        let shared = response.extensions().get().cloned();
+        if status.is_success() {
+            return Ok(response);
+        }
         let content = collect(response.into_body()).await?;
-        if status.is_success() { Ok((content, shared)) } else { Err(to_api_error(status, &content).into()) }
+        Err(to_api_error(status, &content).into())
     }
 }
 
@@ -239,26 +242,14 @@ where
 
     /// As [`Api::list`]; `decode` makes the items.
     pub(crate) async fn list_as<T>(&self, options: &ListOptions, decode_item: Decode<T>) -> Result<ListResult<T>, ClientError> {
-        #[derive(serde::Deserialize)]
-        struct Raw {
-            metadata: daruma_api::metav1::ListMeta,
-            #[serde(default = "Vec::new")]
-            items: Vec<Box<serde_json::value::RawValue>>,
-        }
         let path = with_query(&self.path(None, ""), &options.to_query());
-        let (content, shared) = self.client.answer(Method::GET, &path, "", None).await?;
-        let raw: Raw = decode(&path, &content)?;
-        let mut items = Vec::with_capacity(raw.items.len());
-        for item in raw.items {
-            match decode_item(item.get(), shared.as_deref()) {
-                Ok(item) => items.push(item),
-                Err(error) => tracing::warn!(%error, path, "leaving out an item that does not decode"),
-            }
-        }
+        let response = self.client.open(Method::GET, &path, "", None).await?;
+        let shared = response.extensions().get().cloned();
+        let (metadata, items) = Reader::new(&path, decode_item, shared).read(response.into_body()).await?;
         Ok(ListResult {
             items,
-            resource_version: raw.metadata.resource_version.unwrap_or_default(),
-            continue_token: raw.metadata.continue_.filter(|token| !token.is_empty()),
+            resource_version: metadata.resource_version.unwrap_or_default(),
+            continue_token: metadata.continue_.filter(|token| !token.is_empty()),
         })
     }
 
@@ -288,17 +279,7 @@ where
         query.push(("allowWatchBookmarks", "true".into()));
         query.push(("resourceVersion", resource_version.into()));
         let path = with_query(&self.path(None, ""), &query);
-        let request = Request::builder()
-            .uri(&path)
-            .header(http::header::ACCEPT, "application/json")
-            .body(empty_body())
-            .map_err(|error| TransportError(format!("bad request {path}: {error}")))?;
-        let response = self.client.raw(request).await?;
-        let status = response.status();
-        if !status.is_success() {
-            let content = collect(response.into_body()).await?;
-            return Err(to_api_error(status, &content).into());
-        }
+        let response = self.client.open(Method::GET, &path, "", None).await?;
         let shared = response.extensions().get().cloned();
         Ok(watch_events(response.into_body(), decode, shared))
     }

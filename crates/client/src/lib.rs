@@ -7,6 +7,7 @@ mod api;
 mod body;
 mod decoded;
 mod error;
+mod list;
 mod rate_limit;
 mod transport;
 mod watch;
