@@ -262,6 +262,12 @@ impl Registry {
         self.pods.lock().expect("no panic while held").values().cloned().collect()
     }
 
+    /// Those that are measured against limits of their own.
+    pub fn with_disk_limits(&self) -> Vec<Arc<PodCell>> {
+        let pods = self.pods.lock().expect("no panic while held");
+        pods.values().filter(|cell| cell.has_disk_limits).cloned().collect()
+    }
+
     /// Adds a pod; `false` where its UID is known already.
     pub fn insert(&self, cell: &Arc<PodCell>) -> bool {
         let mut pods = self.pods.lock().expect("no panic while held");

@@ -59,6 +59,9 @@ pub async fn remove_orphans(shared: &Arc<Shared>, source: Source) {
 
 /// Containers that can go: of each name in a pod the newest two stay, one of them dead at the most where one runs.
 pub fn removable(containers: &[Container]) -> Vec<String> {
+    if !containers.iter().any(|container| matches!(container.state, ContainerState::Exited { .. })) {
+        return Vec::new();
+    }
     let mut by_name: BTreeMap<(&str, &str), Vec<&Container>> = BTreeMap::new();
     for container in containers {
         let uid = container.config.labels.get(keys::POD_UID).map_or("", String::as_str);
@@ -104,7 +107,12 @@ pub async fn run(shared: Arc<Shared>) {
 }
 
 async fn look(shared: &Shared, with_images: bool) {
-    let in_use = shared.pods.list().iter().map(|cell| cell.pod().namespace().to_owned()).collect();
+    let mut in_use = BTreeSet::new();
+    for pod in shared.pods.list().iter().map(|cell| cell.pod()) {
+        if !in_use.contains(pod.namespace()) {
+            in_use.insert(pod.namespace().to_owned());
+        }
+    }
     shared.services.keep(&in_use);
     let Ok(containers) = shared.runtime.list_containers().await else { return };
     for id in removable(&containers) {

@@ -109,13 +109,10 @@ async fn measure(shared: &Shared) -> Observations {
     seen
 }
 
-/// Pods that run and are not ending.
-fn active(shared: &Shared) -> Vec<Arc<PodCell>> {
-    let is_active = |cell: &Arc<PodCell>| {
-        let state = cell.lock();
-        !state.finished && state.grace_seconds.is_none() && state.view.ready_sandbox().is_some()
-    };
-    shared.pods.list().into_iter().filter(is_active).collect()
+/// Whether the pod runs and is not ending.
+fn is_active(cell: &PodCell) -> bool {
+    let state = cell.lock();
+    !state.finished && state.grace_seconds.is_none() && state.view.ready_sandbox().is_some()
 }
 
 /// Ends the one pod that has to go first.
@@ -123,7 +120,7 @@ async fn evict(shared: &Arc<Shared>, first: &Threshold, met: &[Threshold], seen:
     let resource = first.signal.resource();
     let stats = shared.runtime.stats().await.unwrap_or_default();
     let (mut candidates, mut cells) = (Vec::new(), BTreeMap::new());
-    for cell in active(shared) {
+    for cell in shared.pods.list().into_iter().filter(|cell| is_active(cell)) {
         let pod = cell.pod();
         let Some(spec) = &pod.spec else { continue };
         let used = usage::of(shared, &cell, &pod, &stats, first.signal.condition() == Condition::Disk).await;
@@ -160,7 +157,8 @@ fn end(shared: &Shared, cell: &PodCell, pod: &Pod, message: String, disrupts: bo
 }
 
 async fn enforce_limits(shared: &Arc<Shared>) -> Vec<Arc<PodCell>> {
-    let limited: Vec<Arc<PodCell>> = active(shared).into_iter().filter(|cell| cell.has_disk_limits).collect();
+    let mut limited = shared.pods.with_disk_limits();
+    limited.retain(|cell| is_active(cell));
     if limited.is_empty() {
         return limited;
     }
