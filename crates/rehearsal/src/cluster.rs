@@ -85,7 +85,7 @@ impl VirtualCluster {
         let shape = options.shape()?;
         let pki = certificates::authorities()?;
         let universe = Universe::new(options.seed);
-        let log = EventLog::default();
+        let log = if options.keeps_log { EventLog::default() } else { EventLog::that_keeps_nothing() };
         let guard = options.invariants.then(Guard::default);
         let gate = Gate::default();
         let surroundings = Surroundings {

@@ -80,19 +80,30 @@ impl fmt::Display for Entry {
 #[derive(Clone, Default)]
 pub struct EventLog {
     entries: Arc<Mutex<Vec<Entry>>>,
+    keeps_nothing: bool,
 }
 
 impl EventLog {
+    /// A log that stays empty: a world that goes on for days, or one of thousands of nodes, would fill the memory with it.
+    pub fn that_keeps_nothing() -> Self {
+        Self { keeps_nothing: true, ..Self::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.entries.lock().expect("no panic while held")
     }
 
     /// Notes an act.
     pub fn act(&self, at: Duration, text: impl Into<String>) {
-        self.lock().push(Entry { at, what: Happening::Act(text.into()) });
+        if !self.keeps_nothing {
+            self.lock().push(Entry { at, what: Happening::Act(text.into()) });
+        }
     }
 
     fn stored(&self, at: Duration, changes: &[Change]) {
+        if self.keeps_nothing {
+            return;
+        }
         self.lock().extend(changes.iter().map(|change| Entry { at, what: stored(change) }));
     }
 
@@ -200,5 +211,14 @@ mod tests {
         assert!(lines[1].starts_with("     1.500000000 store 1 create /a ") && lines[1].len() == 51, "{}", lines[1]);
         assert!(lines[2].contains(" store 2 update /a "), "{}", lines[2]);
         assert_eq!(lines[3], "     1.500000000 store 3 delete /a 0000000000000000");
+    }
+
+    #[test]
+    fn where_nobody_reads_it_nothing_is_kept() {
+        let log = EventLog::that_keeps_nothing();
+        log.act(Duration::ZERO, "power off worker-1");
+        let record = Record { value: "a".into(), create_revision: 1, mod_revision: 1, lease: None };
+        log.stored(Duration::ZERO, &[Change { revision: 1, key: "/a".into(), record: Some(record), replaces: None }]);
+        assert!(log.is_empty() && log.text().is_empty());
     }
 }

@@ -49,6 +49,8 @@ pub struct Options {
     pub workers_wait: bool,
     /// Whether the standing invariants are checked.
     pub invariants: bool,
+    /// Whether all that happens is logged: some hundred bytes a write.
+    pub keeps_log: bool,
     /// Breaks what components rely on, where a test wants that.
     pub interposer: Option<Arc<dyn Interposer>>,
 }
@@ -72,6 +74,7 @@ impl Default for Options {
             node_agents: true,
             workers_wait: false,
             invariants: true,
+            keeps_log: true,
             interposer: None,
         }
     }

@@ -49,6 +49,8 @@ pub struct Rehearsal {
     pub seed: u64,
     /// Whether the standing invariants are checked; a run of thousands of nodes is faster without.
     pub invariants: bool,
+    /// Whether [`Rehearsed::log`] is kept.
+    pub keeps_log: bool,
 }
 
 /// A drill that was played.
@@ -57,7 +59,7 @@ pub struct Rehearsed {
     pub record: Record,
     /// Invariants that were broken.
     pub violations: Vec<Violation>,
-    /// What happened, line by line; the same for the same seed.
+    /// What happened, line by line; the same for the same seed. Empty where it was not to be kept.
     pub log: EventLog,
 }
 
@@ -185,6 +187,7 @@ fn options(drill: &Drill, rehearsal: Rehearsal) -> Options {
         node_agents: cluster.node_agents,
         workers_wait: !cluster.preload.is_empty(),
         invariants: rehearsal.invariants,
+        keeps_log: rehearsal.keeps_log,
         ..Options::default()
     };
     if let Some(grace) = settings.node_monitor_grace_period {

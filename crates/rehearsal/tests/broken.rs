@@ -361,7 +361,7 @@ spec:
 fn a_controller_manager_that_does_nothing_any_more() {
     let drill = file::parse("drill", LOST_AND_FOUND, &BTreeMap::new(), &|_| Err("no files".into())).expect("a drill");
     let play = |does_nothing: bool| {
-        let prepared = Rehearsal { seed: 3, invariants: true }.prepare(&drill).expect("every node is Ready");
+        let prepared = Rehearsal { seed: 3, invariants: true, keeps_log: true }.prepare(&drill).expect("every node is Ready");
         if does_nothing {
             // It holds back the one that is started next.
             prepared.cluster().hold("kube-controller-manager");

@@ -23,7 +23,7 @@ fn check(name: &str) {
     let builtin = builtin::find(name).unwrap();
     assert_ne!(builtin.only_in, Some(WorldKind::Real));
     let drill = builtin.drill(&BTreeMap::new()).unwrap();
-    let rehearsed = Rehearsal { seed: 7, invariants: true }.play(&drill, &mut Silent, &|| false).unwrap();
+    let rehearsed = Rehearsal { seed: 7, invariants: true, keeps_log: false }.play(&drill, &mut Silent, &|| false).unwrap();
     let report = rehearsed.report(&drill);
     if let Some(folder) = std::env::var_os("DARUMA_KEEP_PICTURES") {
         fs::create_dir_all(&folder).unwrap();

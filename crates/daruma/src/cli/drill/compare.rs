@@ -45,7 +45,7 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
         let settings = [sets.remove("grace"), sets.remove("toleration")];
         let mut drill = flags.source.for_rehearsal(&sets)?;
         set(&mut drill, settings)?;
-        let rehearsed = Rehearsal { seed: flags.seed, invariants: false }
+        let rehearsed = Rehearsal { seed: flags.seed, invariants: false, keeps_log: false }
             .play(&drill, &mut (), &|| interrupt.asked())
             .with_context(|| format!("with {point:?}"))?;
         rows.push(Row::of(point, &rehearsed.record));

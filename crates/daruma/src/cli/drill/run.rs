@@ -83,7 +83,8 @@ fn chosen_world(flags: &Flags, drill: &Drill) -> Result<World> {
 
 fn rehearse(flags: &Flags, drill: &Drill, progress: &mut dyn Progress, interrupt: &Interrupt) -> Result<Report> {
     let nodes = drill.spec.cluster.workers.saturating_add(drill.spec.cluster.simulated);
-    let rehearsal = Rehearsal { seed: flags.seed, invariants: nodes <= INVARIANTS_UP_TO };
+    let (invariants, keeps_log) = (nodes <= INVARIANTS_UP_TO, flags.event_log.is_some());
+    let rehearsal = Rehearsal { seed: flags.seed, invariants, keeps_log };
     let started = Instant::now();
     let mut progress = Stopwatch { shown: progress, began: None };
     let rehearsed = rehearsal.play(drill, &mut progress, &|| interrupt.asked())?;

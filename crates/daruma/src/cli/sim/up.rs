@@ -74,6 +74,8 @@ pub fn run(flags: &Flags) -> Result<()> {
         settings: flags.settings.clone(),
         node_agents: flags.nodes <= AGENTS_UP_TO,
         invariants: false,
+        // It may go on for days.
+        keeps_log: false,
         ..Options::default()
     })?;
     let started = Instant::now();
