@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 const FIRST_SWEEP: usize = 1024;
 
 /// With fewer objects than this the time of a copy is worth more than the room that it saves.
-const CROWD: usize = 10_000;
+const CROWD: usize = 2_000;
 
 /// Longest beginning of an object that says its kind and version.
 const TYPE_BYTES: usize = 160;

@@ -24,6 +24,9 @@ use crate::storage::Item;
 
 /// Bytes of one chunk of a streamed list, about the largest HTTP/2 frame that our own clients take.
 const CHUNK_BYTES: usize = 256 * 1024;
+/// What a list needs beside its items, about, and an item beside its stored form.
+const HEAD_BYTES: usize = 256;
+const REVISION_BYTES: usize = 32;
 /// Keys read at once from the store for a page.
 const PAGE_READ: usize = 1000;
 
@@ -243,7 +246,9 @@ fn respond(format: Format, painter: Painter, page: Page) -> Response<Body> {
     if let Some(remaining) = page.remaining {
         metadata["remainingItemCount"] = remaining.into();
     }
-    let mut first = Vec::new();
+    // A list that is shorter than a chunk is written in one go.
+    let length: usize = page.items.iter().map(|item| item.value.len() + REVISION_BYTES).sum();
+    let mut first = Vec::with_capacity(length.min(CHUNK_BYTES) + HEAD_BYTES);
     painter.list_head(&metadata, &mut first);
     let mut chunks = Chunks { painter, items: page.items.into_iter(), next: first, between: false, done: false };
     if format == Format::Yaml {
