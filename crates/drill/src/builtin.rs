@@ -45,6 +45,7 @@ pub const ALL: &[Builtin] = &[
     drill!("statefulset-node-lost"),
     drill!("statefulset-out-of-service"),
     drill!("control-plane"),
+    drill!("slow-store"),
     drill!("zone-mostly-gone", Some(WorldKind::Sim)),
     drill!("large-zone-mostly-gone", Some(WorldKind::Sim)),
     drill!("zone-outage", Some(WorldKind::Sim)),

@@ -57,6 +57,7 @@ drills! {
     statefulset_node_lost => "statefulset-node-lost",
     statefulset_out_of_service => "statefulset-out-of-service",
     control_plane => "control-plane",
+    slow_store => "slow-store",
     zone_mostly_gone => "zone-mostly-gone",
 }
 

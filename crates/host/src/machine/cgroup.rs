@@ -295,7 +295,7 @@ fn bases(hierarchy: &Hierarchy) -> Vec<PathBuf> {
     bases
 }
 
-fn children(group: &Path) -> Vec<PathBuf> {
+pub(super) fn children(group: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(group).map(|entries| entries.flatten().collect::<Vec<_>>()).unwrap_or_default();
     let mut found: Vec<PathBuf> =
         entries.iter().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(fs::DirEntry::path).collect();
@@ -317,7 +317,7 @@ fn remove_tree(group: &Path, limit: Duration) -> io::Result<()> {
     })
 }
 
-fn write(group: &Path, file: &str, value: &str) -> io::Result<()> {
+pub(super) fn write(group: &Path, file: &str, value: &str) -> io::Result<()> {
     use std::io::Write;
     // Never create: a missing file means a missing controller.
     fs::OpenOptions::new().write(true).open(group.join(file))?.write_all(value.as_bytes())

@@ -241,15 +241,13 @@ impl Running {
         let link = switch.set_port(name, false);
         // A machine that dies while it boots has no disk mounted yet; its death below is cut enough.
         let _ = disk::cut_power(&PathBuf::from(format!("/proc/{}/root/var", self.pid)), self.disk_number);
-        // Whoever waits for a slow disk could not die before it has answered.
-        self.slow_disk(None)?;
         self.end(name, switch)?;
         link
     }
 
     /// Ends the machine's processes at once, without cutting its disk: what was written is kept.
     pub fn end(&mut self, name: &str, switch: &mut Switch) -> Result<(), MachineError> {
-        self.slow_disk(None)?;
+        self.hurry_disk();
         match kill(Pid::from_raw(self.pid), Signal::SIGKILL) {
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(errno) => return Err(errno).doing(|| format!("killing process {}", self.pid)),
@@ -265,7 +263,7 @@ impl Running {
 
     /// Removes what a machine leaves on the host whose PID 1 has ended already.
     pub fn remove(&mut self, name: &str, switch: &mut Switch) -> Result<(), MachineError> {
-        self.slow_disk(None)?;
+        self.hurry_disk();
         switch.unplug(name)?;
         self.cgroup.remove()
     }
@@ -284,6 +282,12 @@ impl Running {
         }
         self.slow_disk = delay.map(|delay| SlowDisk { delay, renew_at: Instant::now() + RENEWAL });
         slow_disk::set(self.cgroup.groups(), self.disk_number, delay).doing(|| "limiting the machine's disk".to_owned())
+    }
+
+    /// Whoever waits for a slow disk cannot die before it has answered.
+    fn hurry_disk(&mut self) {
+        // A limit that stays delays the machine's end; it must not prevent it.
+        let _ = self.slow_disk(None);
     }
 
     /// When containers that are new by then must be made slow, too.

@@ -5,12 +5,12 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::stat::{major, minor};
 
-use super::cgroup::{Hierarchy, hierarchies};
+use super::cgroup::{Hierarchy, children, hierarchies, write};
 
 /// Write requests that a transaction of the embedded store counts as: pages of its file that do not lie side by side.
 /// Measured are 8.3 on average in an idle cluster; with 10 a client that writes one object after the other waits as long
@@ -18,8 +18,6 @@ use super::cgroup::{Hierarchy, hierarchies};
 const REQUESTS_A_WRITE: u32 = 10;
 const V1_LIMIT: &str = "blkio.throttle.write_iops_device";
 const V2_LIMIT: &str = "io.max";
-/// Deepest group below a machine's: kubepods, quality of service, pod, container.
-const DEPTH: u8 = 6;
 
 /// Whether the kernel can do it.
 ///
@@ -53,26 +51,23 @@ fn limit_file(hierarchy: &Hierarchy) -> Option<&'static str> {
 ///
 /// # Errors
 /// The kernel's, of the first group that refuses.
-pub(crate) fn set(groups: &[(Hierarchy, std::path::PathBuf)], device: u64, delay: Option<Duration>) -> io::Result<()> {
+pub(crate) fn set(groups: &[(Hierarchy, PathBuf)], device: u64, delay: Option<Duration>) -> io::Result<()> {
     for (hierarchy, group) in groups {
         let Some(file) = limit_file(hierarchy) else { continue };
         let line = line(file, device, delay);
         if hierarchy.is_v2() {
             write(group, file, &line)?;
         } else {
-            set_below(group, &line, DEPTH)?;
+            set_below(group, &line)?;
         }
     }
     Ok(())
 }
 
-fn set_below(group: &Path, line: &str, depth: u8) -> io::Result<()> {
+fn set_below(group: &Path, line: &str) -> io::Result<()> {
     write(group, V1_LIMIT, line)?;
-    if depth == 0 {
-        return Ok(());
-    }
-    for entry in fs::read_dir(group)?.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        match set_below(&entry.path(), line, depth - 1) {
+    for child in children(group) {
+        match set_below(&child, line) {
             // A container that ended meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV) => {}
             other => other?,
@@ -94,11 +89,6 @@ fn line(file: &str, device: u64, delay: Option<Duration>) -> String {
 
 fn requests_a_second(delay: Duration) -> u64 {
     (f64::from(REQUESTS_A_WRITE) / delay.as_secs_f64()).ceil().clamp(1.0, 1e6) as u64
-}
-
-fn write(group: &Path, file: &str, line: &str) -> io::Result<()> {
-    use std::io::Write;
-    fs::OpenOptions::new().write(true).open(group.join(file))?.write_all(line.as_bytes())
 }
 
 #[cfg(test)]
