@@ -11,6 +11,7 @@ pub mod quantity;
 pub mod resources;
 pub mod selector;
 mod selector_grammar;
+pub mod simulated;
 pub mod status;
 pub mod taints;
 

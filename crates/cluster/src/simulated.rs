@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+pub use daruma_api::simulated::{LABEL, TAINT, is_name, name, number};
+
 use crate::machine_files;
 use crate::shape::{Machine, POD_CIDR, Role, Shape};
 
@@ -13,10 +15,6 @@ use crate::shape::{Machine, POD_CIDR, Role, Shape};
 pub const MOST: u32 = 2000;
 /// The mode of the program that their process runs.
 pub const MODE: &str = "hollow-nodes";
-/// The label that they carry, as KWOK's nodes carry `type=kwok`.
-pub const LABEL: (&str, &str) = ("type", "simulated");
-/// The taint that they register with, as KWOK's nodes have `kwok.x-k8s.io/node=fake:NoSchedule`.
-pub const TAINT: &str = "daruma.dev/node=simulated:NoSchedule";
 /// No load balancer sends anything to them.
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 /// Last octet of their address in the node network: after the load balancer's.
@@ -29,22 +27,6 @@ const FEW: usize = 250;
 const NODE_BITS: u32 = 24;
 /// The pod network of clusters with more nodes: a /24 for each of 32,768.
 const WIDE_POD_CIDR: &str = "10.128.0.0/9";
-
-/// Name of one of them.
-pub fn name(index: u32) -> String {
-    format!("simulated-{index}")
-}
-
-/// The number in such a name.
-pub fn number(name: &str) -> Option<u32> {
-    let number = name.strip_prefix("simulated-").and_then(|number| number.parse::<u32>().ok());
-    number.filter(|number| self::name(*number) == name)
-}
-
-/// Whether a machine's name is one of theirs.
-pub fn is_name(name: &str) -> bool {
-    number(name).is_some()
-}
 
 /// The numbers of those that a cluster has.
 pub fn numbers(shape: &Shape) -> impl Iterator<Item = u32> + '_ {
@@ -103,8 +85,8 @@ pub fn machine(shape: &Shape, index: u32) -> Machine {
 
 /// What marks a simulated node's kubelet, as flags of the kubelet.
 pub fn flags() -> [String; 2] {
-    let (key, value) = LABEL;
-    [format!("--node-labels={key}={value},{EXCLUDED}="), format!("--register-with-taints={TAINT}")]
+    let ((label, of_label), (taint, of_taint, effect)) = (LABEL, TAINT);
+    [format!("--node-labels={label}={of_label},{EXCLUDED}="), format!("--register-with-taints={taint}={of_taint}:{effect}")]
 }
 
 /// The command line of one's kubelet, without the program.

@@ -1,11 +1,12 @@
 //! What a world refuses of a drill that reads well, found out before anything is touched.
 
+use daruma_api::simulated::is_name as is_simulated;
 use daruma_world::machines::{Ability, MachineError};
 
 use crate::WorldKind;
 use crate::faults::Call;
 use crate::file::simulated::{certain, no_link, no_link_between, only_simulated};
-use crate::file::{Action, Drill, Problem, is_simulated};
+use crate::file::{Action, Drill, Problem};
 
 /// Says what machines can do, as [`daruma_world::machines::Machines::supports`] does.
 pub type Supports<'a> = &'a dyn Fn(&Ability<'_>) -> Result<(), MachineError>;

@@ -1,10 +1,11 @@
 //! Signals to the cluster's own programs, for the faults of software and control plane.
 
+use daruma_api::simulated::is_name as is_simulated;
 use daruma_world::machines::{Program, Signal};
 
 use super::{Call, FaultError, Need, Parameter, ParameterKind};
+use crate::file::PodRef;
 use crate::file::simulated::not_there;
-use crate::file::{PodRef, is_simulated};
 use crate::scene::Scene;
 
 /// What is done to a service of a machine.

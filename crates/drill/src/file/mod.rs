@@ -45,7 +45,6 @@ pub use parse::{FileError, FileErrors, parse, parse_placed};
 pub use placed::{Placed, Problem};
 pub use probe::{Destination, DnsProbe, HttpProbe, Probe, Via, Writer};
 pub use schema::schema;
-pub use simulated::{SIMULATED_LABEL, SIMULATED_TAINT, is_simulated};
 pub use step::{Action, DrainCall, FaultCall, PatchCall, PatchType, ScaleCall, Step};
 pub use target::{PodRef, Target, Workload, WorkloadKind};
 pub use values::Bytes;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use daruma_api::core::v1::{Node, PodSpec, Taint};
 use daruma_api::node_affinity::matches_required;
 use daruma_api::selector::Selector;
+use daruma_api::simulated::{LABEL, TAINT, is_name as is_simulated};
 use daruma_api::taints::{self, tolerated};
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,17 +16,6 @@ use serde_json::Value;
 use super::{Action, ClusterSpec, Drill, PodRef, Target, ZONE_LABEL};
 use crate::faults::Call;
 use crate::objects;
-
-/// The label that simulated nodes carry.
-pub const SIMULATED_LABEL: (&str, &str) = ("type", "simulated");
-/// The taint that they register with: key, value, effect.
-pub const SIMULATED_TAINT: (&str, &str, &str) = ("daruma.dev/node", "simulated", "NoSchedule");
-
-/// Whether a machine's name is a simulated node's.
-pub fn is_simulated(machine: &str) -> bool {
-    let index = machine.strip_prefix("simulated-").and_then(|index| index.parse::<u32>().ok());
-    index.is_some_and(|index| format!("simulated-{index}") == machine)
-}
 
 /// Whether there is no link between these machines that could be broken beside real machines.
 pub(crate) fn no_link_between(from: &BTreeSet<String>, to: &BTreeSet<String>) -> bool {
@@ -133,7 +123,7 @@ fn can_be_on(spec: &PodSpec, shape: &ClusterSpec, machine: &str) -> bool {
         },
         ..Default::default()
     };
-    let (key, value, effect) = if is_simulated(machine) { SIMULATED_TAINT } else { (taints::CONTROL_PLANE, "", "NoSchedule") };
+    let (key, value, effect) = if is_simulated(machine) { TAINT } else { (taints::CONTROL_PLANE, "", "NoSchedule") };
     let taint = Taint { key: key.into(), value: Some(value.into()), effect: effect.into(), time_added: None };
     let bound = spec.node_name.as_deref().filter(|name| !name.is_empty());
     bound.is_none_or(|name| name == machine)
@@ -146,7 +136,7 @@ fn can_be_on(spec: &PodSpec, shape: &ClusterSpec, machine: &str) -> bool {
 /// Labels of a node that its machine's place in the cluster and the file give it.
 fn labels(shape: &ClusterSpec, machine: &str) -> BTreeMap<String, String> {
     let mut labels = shape.labels_of(machine);
-    let (kind, value) = SIMULATED_LABEL;
+    let (kind, value) = LABEL;
     let known = [("kubernetes.io/hostname", machine), ("kubernetes.io/os", "linux")];
     let marked = is_simulated(machine).then_some((kind, value));
     let role = machine.starts_with("controller-").then_some((taints::CONTROL_PLANE, ""));

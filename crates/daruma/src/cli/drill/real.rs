@@ -203,20 +203,3 @@ impl Drop for Ending<'_> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use daruma_drill::file;
-
-    use super::*;
-
-    #[test]
-    fn drills_know_simulated_nodes_as_clusters_mark_them() {
-        let (key, value, effect) = file::SIMULATED_TAINT;
-        assert_eq!(file::SIMULATED_LABEL, simulated::LABEL);
-        assert_eq!(format!("{key}={value}:{effect}"), simulated::TAINT);
-        for name in ["simulated-0", "simulated-07", "simulated-", "worker-1", "simulated-1999"] {
-            assert_eq!(file::is_simulated(name), simulated::is_name(name), "{name}");
-        }
-    }
-}
