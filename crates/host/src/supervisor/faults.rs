@@ -33,6 +33,8 @@ impl Cluster {
             let index = self.find(name)?;
             if let Err(error) = self.slow_disk_as_recorded(index) {
                 self.journal.take(name, id);
+                // What was half done is taken back; the first error is the one to report.
+                let _ = self.slow_disk_as_recorded(index);
                 return Err(error);
             }
             self.save();
