@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 /// What is at a JSON pointer, none of whose names has a slash or a tilde in it (`Value::pointer` makes two strings of
 /// each name, for those).
-pub fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {
+fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {
     pointer.split('/').skip(1).try_fold(object, |value, name| match value {
         Value::Object(fields) => fields.get(name),
         Value::Array(items) => items.get(name.parse::<usize>().ok()?),

@@ -40,11 +40,13 @@ impl DecodedObjects {
     fn get<K: DeserializeOwned + Clone + Send + Sync + 'static>(&self, text: &str) -> Result<Arc<K>, serde_json::Error> {
         let content = without_type(text);
         let key = (TypeId::of::<K>(), content.len(), hash(0, content), hash(1, content));
-        let known = self.kept().objects.get(&key).and_then(Weak::upgrade);
+        let (known, is_crowded) = {
+            let kept = self.kept();
+            (kept.objects.get(&key).and_then(Weak::upgrade), kept.objects.len() > CROWD)
+        };
         if let Some(object) = known.and_then(|object| object.downcast::<K>().ok()) {
             return Ok(object);
         }
-        let is_crowded = self.kept().objects.len() > CROWD;
         let object: Arc<K> = if is_crowded { fresh(text)? } else { serde_json::from_str(text).map(Arc::new)? };
         let weak: Weak<K> = Arc::downgrade(&object);
         let mut kept = self.kept();
