@@ -5,10 +5,11 @@
 //! object between them. It changes no behaviour: objects of informers are read only.
 
 use std::any::{Any, TypeId};
-use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hasher};
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use foldhash::{fast, quality};
 use serde::de::DeserializeOwned;
 
 /// Entries before the first sweep for those that nobody keeps any more.
@@ -31,7 +32,8 @@ pub struct DecodedObjects {
 
 #[derive(Default)]
 struct Kept {
-    objects: BTreeMap<Key, Weak<dyn Any + Send + Sync>>,
+    /// A hundred thousand, looked up for each event of each informer; their order is never seen.
+    objects: HashMap<Key, Weak<dyn Any + Send + Sync>, fast::FixedState>,
     sweep_at: usize,
 }
 
@@ -70,11 +72,8 @@ fn without_type(text: &str) -> &str {
     content.strip_prefix('{').unwrap_or(content)
 }
 
-fn hash(salt: u8, text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write_u8(salt);
-    hasher.write(text.as_bytes());
-    hasher.finish()
+fn hash(seed: u64, text: &str) -> u64 {
+    quality::FixedState::with_seed(seed).hash_one(text)
 }
 
 /// A decoder's lists have room for four where there is one; those of a clone have room for what they hold.

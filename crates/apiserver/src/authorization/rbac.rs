@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::{Decision, Question};
 use crate::registry::Resource;
 use crate::server::ApiServer;
+use crate::storage::Item;
 use crate::user::User;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -127,13 +128,13 @@ impl Subject {
     }
 }
 
-/// All roles and bindings, decoded.
-#[derive(Debug, Default)]
+/// All roles and bindings, decoded. What has not changed is shared with the index before.
+#[derive(Debug, Clone, Default)]
 pub struct Index {
-    cluster_roles: BTreeMap<String, Vec<Rule>>,
-    roles: BTreeMap<String, Vec<Rule>>,
-    cluster_bindings: Vec<Binding>,
-    bindings: BTreeMap<String, Vec<Binding>>,
+    cluster_roles: Arc<BTreeMap<String, Vec<Rule>>>,
+    roles: Arc<BTreeMap<String, Vec<Rule>>>,
+    cluster_bindings: Arc<Vec<Binding>>,
+    bindings: Arc<BTreeMap<String, Vec<Binding>>>,
 }
 
 impl Index {
@@ -207,7 +208,7 @@ fn whom(binding: &Binding, user: &User) -> String {
         .unwrap_or_default()
 }
 
-/// The index, made anew when roles or bindings have changed.
+/// The index; the part that has changed is made anew.
 #[derive(Default)]
 pub struct Rbac {
     current: Mutex<([u64; 4], Arc<Index>)>,
@@ -231,15 +232,31 @@ impl Rbac {
         }
         let versions = all.map(|resource| resource.cache.version());
         let mut current = self.current.lock().expect("no panic while held");
-        if current.0 != versions {
-            *current = (versions, Arc::new(build(cluster_roles, roles, cluster_bindings, bindings)));
+        let (known, index) = &mut *current;
+        if *known != versions {
+            let mut new = Index::clone(index);
+            let is_new = |part: usize| known[part] != versions[part];
+            if is_new(0) {
+                new.cluster_roles = Arc::new(read_cluster_roles(cluster_roles));
+            }
+            if is_new(1) {
+                new.roles = Arc::new(read_roles(roles));
+            }
+            if is_new(2) {
+                new.cluster_bindings =
+                    Arc::new(cluster_bindings.cache.snapshot(0).objects.values().map(|item| binding(item)).collect());
+            }
+            if is_new(3) {
+                new.bindings = Arc::new(read_bindings(bindings));
+            }
+            *current = (versions, Arc::new(new));
         }
         Ok(current.1.clone())
     }
 }
 
-fn build(cluster_roles: &Resource, roles: &Resource, cluster_bindings: &Resource, bindings: &Resource) -> Index {
-    let mut index = Index::default();
+fn read_cluster_roles(cluster_roles: &Resource) -> BTreeMap<String, Vec<Rule>> {
+    let mut all = BTreeMap::new();
     let snapshot = cluster_roles.cache.snapshot(0);
     let mut aggregated = Vec::new();
     for item in snapshot.objects.values() {
@@ -247,7 +264,7 @@ fn build(cluster_roles: &Resource, roles: &Resource, cluster_bindings: &Resource
         if let Some(rule) = role.aggregation_rule {
             aggregated.push((item.name().to_owned(), rule));
         }
-        index.cluster_roles.insert(item.name().to_owned(), role.rules.unwrap_or_default());
+        all.insert(item.name().to_owned(), role.rules.unwrap_or_default());
     }
     // An aggregated role may select another one: as many rounds as there are such roles reach the end.
     for _ in 0..aggregated.len().min(4) {
@@ -260,37 +277,43 @@ fn build(cluster_roles: &Resource, roles: &Resource, cluster_bindings: &Resource
             let mut union: Vec<Rule> = Vec::new();
             for item in snapshot.objects.values().filter(|item| item.name() != name) {
                 if selectors.iter().any(|selector| selector.matches_with(|key| item.label(key))) {
-                    for rule in index.cluster_roles.get(item.name()).into_iter().flatten() {
+                    for rule in all.get(item.name()).into_iter().flatten() {
                         if !union.contains(rule) {
                             union.push(rule.clone());
                         }
                     }
                 }
             }
-            index.cluster_roles.insert(name.clone(), union);
+            all.insert(name.clone(), union);
         }
     }
-    for item in roles.cache.snapshot(0).objects.values() {
-        let role: RoleDocument = decode(item);
-        index.roles.insert(item.key.to_string(), role.rules.unwrap_or_default());
-    }
-    let binding = |item: &crate::storage::Item| {
-        let document: BindingDocument = decode(item);
-        Binding {
-            name: item.name().to_owned(),
-            namespace: item.namespace().to_owned(),
-            subjects: document.subjects.unwrap_or_default(),
-            role: document.role_ref,
-        }
-    };
-    index.cluster_bindings = cluster_bindings.cache.snapshot(0).objects.values().map(|item| binding(item)).collect();
-    for item in bindings.cache.snapshot(0).objects.values() {
-        index.bindings.entry(item.namespace().to_owned()).or_default().push(binding(item));
-    }
-    index
+    all
 }
 
-fn decode<T: serde::de::DeserializeOwned + Default>(item: &crate::storage::Item) -> T {
+fn read_roles(roles: &Resource) -> BTreeMap<String, Vec<Rule>> {
+    let rules = |item: &Item| decode::<RoleDocument>(item).rules.unwrap_or_default();
+    roles.cache.snapshot(0).objects.values().map(|item| (item.key.to_string(), rules(item))).collect()
+}
+
+fn read_bindings(bindings: &Resource) -> BTreeMap<String, Vec<Binding>> {
+    let mut all: BTreeMap<String, Vec<Binding>> = BTreeMap::new();
+    for item in bindings.cache.snapshot(0).objects.values() {
+        all.entry(item.namespace().to_owned()).or_default().push(binding(item));
+    }
+    all
+}
+
+fn binding(item: &Item) -> Binding {
+    let document: BindingDocument = decode(item);
+    Binding {
+        name: item.name().to_owned(),
+        namespace: item.namespace().to_owned(),
+        subjects: document.subjects.unwrap_or_default(),
+        role: document.role_ref,
+    }
+}
+
+fn decode<T: serde::de::DeserializeOwned + Default>(item: &Item) -> T {
     serde_json::from_slice(&item.value).unwrap_or_else(|error| {
         tracing::warn!(%error, key = %item.key, "a role or binding does not decode");
         T::default()

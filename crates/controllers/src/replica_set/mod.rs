@@ -2,6 +2,7 @@
 //!
 //! Source: kubernetes pkg/controller/replicaset/replica_set.go.
 
+pub mod census;
 pub mod plan;
 pub mod ranking;
 
@@ -13,12 +14,14 @@ use daruma_api::meta::{ObjectExt, split_key};
 use daruma_api::selector::Selector;
 use futures::FutureExt;
 
-use crate::adoption::claim_all;
+use census::{Census, Replica, View};
+
+use crate::adoption::{Claim, claim_all};
 use crate::expectations::Expectations;
+use crate::pod_owners;
 use crate::shared::BY_CONTROLLER;
 use crate::shell::{Context, SyncError, Synced};
 use crate::written::{LOOK_AGAIN, Written, revision};
-use crate::{pod_owners, pods};
 
 mod pod_control;
 pub(crate) use pod_control::PodControl;
@@ -36,7 +39,8 @@ pub(crate) fn start(context: Context) {
             shared.pods.wait_synced().await;
         }
     };
-    let syncer = Arc::new(Syncer { context: context.clone(), expectations, written: Written::default() });
+    let syncer =
+        Arc::new(Syncer { context: context.clone(), expectations, written: Written::default(), census: Census::default() });
     context.work(&queue, context.workers, ready, move |key| {
         let syncer = syncer.clone();
         async move { syncer.sync(&key).await }.boxed()
@@ -47,6 +51,7 @@ struct Syncer {
     context: Context,
     expectations: Arc<Expectations>,
     written: Written,
+    census: Census,
 }
 
 impl Syncer {
@@ -55,6 +60,7 @@ impl Syncer {
         let (namespace, name) = split_key(key);
         let Some(set) = shared.replica_sets.get(namespace, name) else {
             self.expectations.forget(key);
+            self.census.forget(key);
             return Ok(None);
         };
         let shown = |_: &str| Some(revision(set.metadata.resource_version.as_ref()));
@@ -66,16 +72,10 @@ impl Syncer {
             tracing::warn!(key, "the selector is invalid");
             return Ok(None);
         };
-        let all = shared.pods_of(set.uid(), Some(namespace));
-        let active = all.iter().filter(|pod| pods::is_active(pod)).cloned().collect();
-        let pod_api = self.context.client.namespaced::<Pod>(namespace);
-        let sets = self.context.client.namespaced::<ReplicaSet>(namespace);
-        let active = claim_all(&sets, set.as_ref(), &selector, &pod_api, active).await?;
-        let terminating = all
-            .iter()
-            .filter(|pod| pods::is_terminating(pod) && pod.controller().is_some_and(|owner| owner.uid == set.uid()))
-            .filter(|pod| selector.matches(pod.metadata.labels.as_ref()))
-            .count();
+        let view = View::new(&set, &selector);
+        let all = self.census.count(key, &view, shared.pods_of(set.uid(), Some(namespace)));
+        let terminating = all.iter().filter(|replica| replica.is_terminating && replica.claim == Claim::Keep).count();
+        let active = self.claim(&set, &view, &selector, all).await?;
         let failure = if satisfied && !set.is_being_deleted() { self.manage(key, &set, &active).await.err() } else { None };
         let now = self.context.world.now();
         let message = failure.as_ref().map(ToString::to_string);
@@ -87,8 +87,29 @@ impl Syncer {
         }
     }
 
+    /// The active pods of the set, after those that are to change hands have done so.
+    async fn claim(
+        &self,
+        set: &ReplicaSet,
+        view: &View<'_>,
+        selector: &Selector,
+        all: Vec<Replica>,
+    ) -> Result<Vec<Replica>, SyncError> {
+        let is_settled = |replica: &Replica| matches!(replica.claim, Claim::Keep | Claim::Ignore);
+        let mut active: Vec<Replica> = all.into_iter().filter(|replica| replica.is_active).collect();
+        if active.iter().all(is_settled) {
+            active.retain(|replica| replica.claim == Claim::Keep);
+            return Ok(active);
+        }
+        let client = &self.context.client;
+        let (sets, pods) = (client.namespaced::<ReplicaSet>(set.namespace()), client.namespaced::<Pod>(set.namespace()));
+        let active = active.into_iter().map(|replica| replica.pod).collect();
+        let owned = claim_all(&sets, set, selector, &pods, active).await?;
+        Ok(owned.into_iter().map(|pod| view.look(pod)).collect())
+    }
+
     /// Creates missing pods or deletes those that are too many.
-    async fn manage(&self, key: &str, set: &Arc<ReplicaSet>, active: &[Arc<Pod>]) -> Result<(), SyncError> {
+    async fn manage(&self, key: &str, set: &Arc<ReplicaSet>, active: &[Replica]) -> Result<(), SyncError> {
         let plan = plan::plan(set, active, || self.related_pods(set), self.context.world.now());
         let control = PodControl::new(&self.context, set.as_ref(), &self.expectations, key);
         if plan.create > 0 {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use daruma_api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use daruma_api::core::v1::Pod;
-use daruma_api::selector::Selector;
 use jiff::Timestamp;
 
+use super::census::Replica;
 use super::ranking::pods_to_delete;
 use crate::pods::{self, nonzero, wire_time};
 
@@ -27,7 +27,7 @@ pub struct Plan {
 
 /// Decides from the pods that the ReplicaSet owns and that are active. `related` gives the pods of
 /// all ReplicaSets of the same owner, and is only asked when pods go.
-pub fn plan(set: &ReplicaSet, active: &[Arc<Pod>], related: impl FnOnce() -> Vec<Arc<Pod>>, now: Timestamp) -> Plan {
+pub fn plan(set: &ReplicaSet, active: &[Replica], related: impl FnOnce() -> Vec<Arc<Pod>>, now: Timestamp) -> Plan {
     let wanted = wanted(set);
     if active.len() < wanted {
         return Plan { create: (wanted - active.len()).min(BURST), delete: Vec::new() };
@@ -36,7 +36,8 @@ pub fn plan(set: &ReplicaSet, active: &[Arc<Pod>], related: impl FnOnce() -> Vec
     if too_many == 0 {
         return Plan::default();
     }
-    Plan { create: 0, delete: pods_to_delete(active.to_vec(), &related(), too_many, now) }
+    let active = active.iter().map(|replica| replica.pod.clone()).collect();
+    Plan { create: 0, delete: pods_to_delete(active, &related(), too_many, now) }
 }
 
 /// `spec.replicas`.
@@ -52,24 +53,21 @@ pub fn min_ready_seconds(set: &ReplicaSet) -> i32 {
 /// The status to write; `failure` is what went wrong with creating or deleting pods.
 pub fn status(
     set: &ReplicaSet,
-    active: &[Arc<Pod>],
+    active: &[Replica],
     terminating: usize,
     failure: Option<&str>,
     now: Timestamp,
 ) -> ReplicaSetStatus {
-    let template_labels = set
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.template.as_ref()?.metadata.as_ref()?.labels.as_ref())
-        .map(Selector::from_map)
-        .unwrap_or_default();
-    let count = |test: &dyn Fn(&Pod) -> bool| active.iter().filter(|pod| test(pod)).count() as i32;
+    let count = |test: &dyn Fn(&Replica) -> bool| active.iter().filter(|replica| test(replica)).count() as i32;
+    let min_ready = min_ready_seconds(set);
+    let is_available =
+        |replica: &Replica| replica.is_ready && (min_ready == 0 || pods::is_available(&replica.pod, min_ready, now));
     let old = set.status.clone().unwrap_or_default();
     ReplicaSetStatus {
         replicas: active.len() as i32,
-        fully_labeled_replicas: nonzero(count(&|pod| template_labels.matches(pod.metadata.labels.as_ref()))),
-        ready_replicas: nonzero(count(&pods::is_ready)),
-        available_replicas: nonzero(count(&|pod| pods::is_available(pod, min_ready_seconds(set), now))),
+        fully_labeled_replicas: nonzero(count(&|replica| replica.is_fully_labeled)),
+        ready_replicas: nonzero(count(&|replica| replica.is_ready)),
+        available_replicas: nonzero(count(&is_available)),
         terminating_replicas: Some(terminating as i32),
         conditions: conditions(old.conditions, active.len(), wanted(set), failure, now),
         observed_generation: set.metadata.generation,
@@ -113,12 +111,12 @@ pub fn says(set: &ReplicaSet, new: &ReplicaSetStatus) -> bool {
 }
 
 /// When a pod that is ready will count as available, where some do not yet.
-pub fn next_availability(set: &ReplicaSet, status: &ReplicaSetStatus, active: &[Arc<Pod>], now: Timestamp) -> Option<Duration> {
+pub fn next_availability(set: &ReplicaSet, status: &ReplicaSetStatus, active: &[Replica], now: Timestamp) -> Option<Duration> {
     let min_ready = min_ready_seconds(set);
     if min_ready == 0 || status.ready_replicas == status.available_replicas {
         return None;
     }
-    let checks = active.iter().filter_map(|pod| pods::next_availability_check(pod, min_ready, now));
+    let checks = active.iter().filter_map(|replica| pods::next_availability_check(&replica.pod, min_ready, now));
     checks.filter(|wait| !wait.is_zero()).min().or(Some(Duration::from_secs(u64::try_from(min_ready).unwrap_or_default())))
 }
 
@@ -126,7 +124,9 @@ pub fn next_availability(set: &ReplicaSet, status: &ReplicaSetStatus, active: &[
 mod tests {
     use super::*;
     use crate::pods::tests::{at, pod};
+    use crate::replica_set::census::View;
     use daruma_api::apps::v1::ReplicaSetSpec;
+    use daruma_api::selector::Selector;
     use proptest::prelude::*;
 
     fn set(replicas: i32, min_ready: i32) -> ReplicaSet {
@@ -140,9 +140,16 @@ mod tests {
         }
     }
 
+    fn replicas(pods: &[Arc<Pod>]) -> Vec<Replica> {
+        let (set, selector) = (set(0, 0), Selector::default());
+        let view = View::new(&set, &selector);
+        pods.iter().map(|pod| view.look(pod.clone())).collect()
+    }
+
     #[test]
     fn status_counts() {
         let pods = [pod("a", "n", Some(100)), pod("b", "n", Some(50)), pod("c", "n", None)].map(Arc::new);
+        let pods = replicas(&pods);
         let status = status(&set(4, 30), &pods, 2, Some("quota"), at(110));
         assert_eq!(status.replicas, 3);
         assert_eq!(status.ready_replicas, Some(2));
@@ -174,7 +181,7 @@ mod tests {
                 .collect();
             for round in 0.. {
                 prop_assert!(round < 10, "does not settle");
-                let plan = plan(&set, &pods, || pods.clone(), at(1000));
+                let plan = plan(&set, &replicas(&pods), || pods.clone(), at(1000));
                 if plan == Plan::default() {
                     break;
                 }
