@@ -15,6 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::decoded::DecodedObjects;
 use crate::list::Reader;
 use crate::rate_limit::TokenBucket;
 use crate::watch::{Decode, watch_events};
@@ -214,7 +215,7 @@ impl<K> Clone for Api<K> {
 
 impl<K> Api<K>
 where
-    K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync + 'static,
+    K: Resource + Metadata<Ty = ObjectMeta> + Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
 {
     /// The client behind it.
     pub fn client(&self) -> &Client {
@@ -285,27 +286,27 @@ where
     }
 
     /// Creates an object.
-    pub async fn create(&self, object: &K) -> Result<K, ClientError> {
+    pub async fn create(&self, object: &K) -> Result<Arc<K>, ClientError> {
         self.send(Method::POST, &self.path(None, ""), object).await
     }
 
     /// Replaces an object, at the resource version it carries.
-    pub async fn update(&self, object: &K) -> Result<K, ClientError> {
+    pub async fn update(&self, object: &K) -> Result<Arc<K>, ClientError> {
         self.send(Method::PUT, &self.path(object.metadata().name.as_deref(), ""), object).await
     }
 
     /// Replaces an object's status.
-    pub async fn update_status(&self, object: &K) -> Result<K, ClientError> {
+    pub async fn update_status(&self, object: &K) -> Result<Arc<K>, ClientError> {
         self.send(Method::PUT, &self.path(object.metadata().name.as_deref(), "status"), object).await
     }
 
     /// Changes an object.
-    pub async fn patch(&self, name: &str, patch: &Patch) -> Result<K, ClientError> {
+    pub async fn patch(&self, name: &str, patch: &Patch) -> Result<Arc<K>, ClientError> {
         self.patch_path(&self.path(Some(name), ""), patch).await
     }
 
     /// Changes an object's status.
-    pub async fn patch_status(&self, name: &str, patch: &Patch) -> Result<K, ClientError> {
+    pub async fn patch_status(&self, name: &str, patch: &Patch) -> Result<Arc<K>, ClientError> {
         self.patch_path(&self.path(Some(name), "status"), patch).await
     }
 
@@ -356,18 +357,30 @@ where
         path
     }
 
-    async fn patch_path(&self, path: &str, patch: &Patch) -> Result<K, ClientError> {
+    async fn patch_path(&self, path: &str, patch: &Patch) -> Result<Arc<K>, ClientError> {
         let (content_type, value) = match patch {
             Patch::Json(value) => ("application/json-patch+json", value),
             Patch::Merge(value) => ("application/merge-patch+json", value),
             Patch::Strategic(value) => ("application/strategic-merge-patch+json", value),
         };
-        self.request(Method::PATCH, path, content_type, Some(encode(path, value)?)).await
+        self.written(Method::PATCH, path, content_type, encode(path, value)?).await
     }
 
-    async fn send(&self, method: Method, path: &str, object: &K) -> Result<K, ClientError> {
+    async fn send(&self, method: Method, path: &str, object: &K) -> Result<Arc<K>, ClientError> {
         let content = encode(path, object)?;
-        self.request(method, path, "application/json", Some(content)).await
+        self.written(method, path, "application/json", content).await
+    }
+
+    /// The object that a write has made: where the server shares the process, the very one that informers will keep.
+    async fn written(&self, method: Method, path: &str, content_type: &str, body: Bytes) -> Result<Arc<K>, ClientError> {
+        let response = self.client.open(method, path, content_type, Some(body)).await?;
+        let shared = response.extensions().get::<Arc<DecodedObjects>>().cloned();
+        let content = collect(response.into_body()).await?;
+        match (shared, std::str::from_utf8(&content)) {
+            (Some(shared), Ok(text)) => shared.get(text.trim_ascii_end()),
+            _ => serde_json::from_slice(&content).map(Arc::new),
+        }
+        .map_err(|source| ClientError::Decode { what: path.into(), source: Arc::new(source) })
     }
 
     async fn request<R: DeserializeOwned>(

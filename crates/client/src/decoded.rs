@@ -39,7 +39,10 @@ struct Kept {
 
 impl DecodedObjects {
     /// The object that `text` says, decoded now or before.
-    fn get<K: DeserializeOwned + Clone + Send + Sync + 'static>(&self, text: &str) -> Result<Arc<K>, serde_json::Error> {
+    pub(crate) fn get<K: DeserializeOwned + Clone + Send + Sync + 'static>(
+        &self,
+        text: &str,
+    ) -> Result<Arc<K>, serde_json::Error> {
         let content = without_type(text);
         let key = (TypeId::of::<K>(), content.len(), hash(0, content), hash(1, content));
         let (known, is_crowded) = {

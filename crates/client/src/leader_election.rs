@@ -7,6 +7,7 @@
 //!
 //! Invariant: this is no fence. A leader that hangs longer than its lease may wake up beside its successor.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use daruma_api::coordination::v1::{Lease, LeaseSpec};
@@ -95,7 +96,7 @@ const UNANSWERED: Duration = Duration::from_millis(50);
 
 /// The lease as last seen, and when.
 struct Seen {
-    lease: Lease,
+    lease: Arc<Lease>,
     at: Duration,
 }
 
@@ -188,7 +189,7 @@ impl Candidate {
                 Ok(true)
             }
             Some(lease) => {
-                self.observe(lease, world.monotonic());
+                self.observe(Arc::new(lease), world.monotonic());
                 let Some(seen) = &self.seen else { return Ok(false) };
                 let Step::Write(spec) = plan(&self.config, seen, world.monotonic(), world.now()) else { return Ok(false) };
                 let lease = with_spec(&seen.lease, *spec);
@@ -210,7 +211,7 @@ impl Candidate {
     }
 
     /// Remembers the lease; the time counts from its last change.
-    fn observe(&mut self, lease: Lease, now: Duration) {
+    fn observe(&mut self, lease: Arc<Lease>, now: Duration) {
         match &mut self.seen {
             Some(seen) if seen.lease.spec == lease.spec => seen.lease = lease,
             seen => *seen = Some(Seen { lease, at: now }),
@@ -224,7 +225,7 @@ impl Candidate {
     fn tell(&self, what: &str) {
         if let (Some(recorder), Some(seen)) = (&self.recorder, &self.seen) {
             let message = format!("{} {what}", self.config.identity);
-            recorder.event(&object_reference(&seen.lease), EventType::Normal, "LeaderElection", message);
+            recorder.event(&object_reference(seen.lease.as_ref()), EventType::Normal, "LeaderElection", message);
         }
     }
 }
@@ -290,7 +291,7 @@ mod tests {
                 ..Default::default()
             }),
         };
-        let seen = Seen { lease, at: Duration::from_secs(seen_secs) };
+        let seen = Seen { lease: Arc::new(lease), at: Duration::from_secs(seen_secs) };
         let now = start + Duration::from_secs(100);
         let got = match plan(&config, &seen, Duration::from_secs(now_secs), now) {
             Step::Wait => None,

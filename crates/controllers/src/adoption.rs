@@ -66,8 +66,8 @@ pub(crate) async fn claim_all<O, K>(
     objects: Vec<Arc<K>>,
 ) -> Result<Vec<Arc<K>>, SyncError>
 where
-    O: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync + 'static,
-    K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync + 'static,
+    O: Resource + Metadata<Ty = ObjectMeta> + Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+    K: Resource + Metadata<Ty = ObjectMeta> + Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
 {
     claim_those(owners, owner, |object| selector.matches(object.metadata().labels.as_ref()), api, objects).await
 }
@@ -81,8 +81,8 @@ pub(crate) async fn claim_those<O, K>(
     objects: Vec<Arc<K>>,
 ) -> Result<Vec<Arc<K>>, SyncError>
 where
-    O: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync + 'static,
-    K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Send + Sync + 'static,
+    O: Resource + Metadata<Ty = ObjectMeta> + Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+    K: Resource + Metadata<Ty = ObjectMeta> + Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
 {
     let mut owned = Vec::with_capacity(objects.len());
     let mut failed = None;

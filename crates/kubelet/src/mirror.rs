@@ -118,7 +118,7 @@ async fn reconcile(shared: &Arc<Shared>) -> bool {
         }]);
         match shared.client.namespaced::<Pod>(pod.namespace()).create(&mirror).await {
             Ok(made) => {
-                cell.lock().mirror = Some(Arc::new(made));
+                cell.lock().mirror = Some(made);
                 cell.status_changed();
             }
             // The watch has not brought it yet.

@@ -5,6 +5,7 @@
 //! Invariant: what is written is what the controllers and kubelets would have written, so that they find nothing to do.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use daruma_api::apps::v1::{Deployment, ReplicaSet};
 use daruma_api::core::v1::{ConfigMap, Namespace, Node, Pod, PodTemplateSpec, ServiceAccount};
@@ -120,7 +121,7 @@ where
 }
 
 /// The Deployment and its ReplicaSet; gives the latter.
-async fn deployment(client: &Client, preload: &Preload, name: &str) -> Result<ReplicaSet, ClientError> {
+async fn deployment(client: &Client, preload: &Preload, name: &str) -> Result<Arc<ReplicaSet>, ClientError> {
     let labels = json!({"app": name});
     let mut spec: serde_json::Map<String, Value> = preload.pod.clone().into_iter().collect();
     spec.insert(
@@ -134,7 +135,7 @@ async fn deployment(client: &Client, preload: &Preload, name: &str) -> Result<Re
         "spec": {"replicas": preload.replicas, "selector": {"matchLabels": labels},
             "template": {"metadata": {"labels": labels}, "spec": spec}},
     });
-    let deployment: Deployment = client.namespaced::<Deployment>(&preload.namespace).create(&typed(deployment)).await?;
+    let deployment: Arc<Deployment> = client.namespaced::<Deployment>(&preload.namespace).create(&typed(deployment)).await?;
     let template = deployment.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
     let hash = template_hash(&template, None);
     let labels = json!({"app": name, POD_TEMPLATE_HASH: hash});
@@ -182,7 +183,7 @@ async fn pods(
             async move {
                 let pod = api.create(&pod).await?;
                 let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
-                Ok::<_, ClientError>((node, serde_json::to_string(&pod).expect("an object of the API is JSON")))
+                Ok::<_, ClientError>((node, serde_json::to_string(&*pod).expect("an object of the API is JSON")))
             }
         })
         .buffer_unordered(AT_ONCE)

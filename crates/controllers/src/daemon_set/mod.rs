@@ -276,7 +276,7 @@ impl Syncer {
         }
         if kept.revision < number {
             kept.revision = number;
-            kept = api.update(&kept).await?;
+            kept = Arc::unwrap_or_clone(api.update(&kept).await?);
             self.wrote(set, kept.uid(), kept.metadata.resource_version.as_ref());
         }
         Ok((kept, old))
@@ -311,7 +311,7 @@ impl Syncer {
         match api.create(&revision).await {
             Ok(created) => {
                 self.wrote(set, created.uid(), created.metadata.resource_version.as_ref());
-                Ok(created)
+                Ok(Arc::unwrap_or_clone(created))
             }
             Err(error) if error.is_already_exists() => {
                 let existing = api.get(revision.name()).await?;

@@ -186,7 +186,7 @@ impl Run<'_> {
                     set.metadata.resource_version.clone_from(version);
                 }
                 let written = self.sets.update(&set).await?;
-                self.wrote(set.uid(), written.metadata.resource_version);
+                self.wrote(set.uid(), written.metadata.resource_version.clone());
                 if let Some(message) = message {
                     self.context.recorder.normal(self.deployment, "ScalingReplicaSet", message);
                 }
@@ -216,7 +216,7 @@ impl Run<'_> {
             deployment.metadata.resource_version.clone_from(version);
         }
         let written = self.deployments.update_status(&deployment).await?;
-        self.wrote(deployment.uid(), written.metadata.resource_version);
+        self.wrote(deployment.uid(), written.metadata.resource_version.clone());
         Ok(())
     }
 

@@ -71,7 +71,7 @@ impl Deleter {
         }
         if namespace.status.as_ref().and_then(|status| status.phase.as_deref()) != Some("Terminating") {
             namespace.status.get_or_insert_default().phase = Some("Terminating".to_owned());
-            namespace = self.namespaces.update_status(&namespace).await?;
+            namespace = Arc::unwrap_or_clone(self.namespaces.update_status(&namespace).await?);
         }
         let finalizers = namespace.spec.as_ref().and_then(|spec| spec.finalizers.clone()).unwrap_or_default();
         if finalizers.is_empty() {
@@ -135,7 +135,7 @@ impl Deleter {
         let now = self.client.world().now();
         if conditions::update(namespace.status.get_or_insert_default(), &findings, now) {
             match self.namespaces.update_status(namespace).await {
-                Ok(written) => *namespace = written,
+                Ok(written) => *namespace = Arc::unwrap_or_clone(written),
                 Err(error) => tracing::debug!(namespace = name, %error, "cannot write the namespace's conditions"),
             }
         }

@@ -142,14 +142,14 @@ impl Syncer {
                 revision.revision = number;
                 let written = api.update(&revision).await?;
                 self.wrote(set, written.uid(), written.metadata.resource_version.as_ref());
-                written
+                Arc::unwrap_or_clone(written)
             }
             Update::New => loop {
                 let revision = history::new_revision(set, number, collisions);
                 match api.create(&revision).await {
                     Ok(created) => {
                         self.wrote(set, created.uid(), created.metadata.resource_version.as_ref());
-                        break created;
+                        break Arc::unwrap_or_clone(created);
                     }
                     Err(error) if error.is_already_exists() => {
                         let existing = api.get(revision.name()).await?;

@@ -22,7 +22,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(7);
 pub async fn run(shared: Arc<Shared>) {
     let api = shared.client.namespaced::<Lease>(NAMESPACE);
     let period = shared.config.node_lease_duration / 4;
-    let mut last: Option<Lease> = None;
+    let mut last: Option<Arc<Lease>> = None;
     loop {
         let started = shared.world.monotonic();
         renew(&shared, &api, &mut last).await;
@@ -34,7 +34,7 @@ pub async fn run(shared: Arc<Shared>) {
 }
 
 /// Renews what is known, which nobody else changes, else what is there.
-async fn renew(shared: &Shared, api: &Api<Lease>, last: &mut Option<Lease>) {
+async fn renew(shared: &Shared, api: &Api<Lease>, last: &mut Option<Arc<Lease>>) {
     if last.is_some() && update(shared, api, last).await {
         return;
     }
@@ -45,7 +45,7 @@ async fn renew(shared: &Shared, api: &Api<Lease>, last: &mut Option<Lease>) {
 }
 
 /// Whether the lease was renewed; some attempts follow each other at once.
-async fn update(shared: &Shared, api: &Api<Lease>, last: &mut Option<Lease>) -> bool {
+async fn update(shared: &Shared, api: &Api<Lease>, last: &mut Option<Arc<Lease>>) -> bool {
     for attempt in 0..heartbeat::ATTEMPTS {
         let Some(lease) = &*last else { return false };
         match heartbeat::limited(shared, api.update(&renewed(shared, lease))).await {
@@ -69,13 +69,13 @@ enum Ensured {
 }
 
 /// Gets the lease or makes it, however long that takes.
-async fn ensure(shared: &Shared, api: &Api<Lease>, last: &mut Option<Lease>) -> Ensured {
+async fn ensure(shared: &Shared, api: &Api<Lease>, last: &mut Option<Arc<Lease>>) -> Ensured {
     let name = &shared.config.node_name;
     let mut retry = FIRST_RETRY;
     loop {
         let got = heartbeat::limited(shared, async {
             match api.find(name).await? {
-                Some(lease) => Ok((lease, Ensured::Found)),
+                Some(lease) => Ok((Arc::new(lease), Ensured::Found)),
                 None => Ok((api.create(&renewed(shared, &fresh(shared))).await?, Ensured::Made)),
             }
         });

@@ -126,7 +126,7 @@ async fn register(shared: &Shared) -> Result<(), ClientError> {
     let api = shared.client.cluster::<Node>();
     let name = &shared.config.node_name;
     let found = match api.find(name).await? {
-        Some(node) => node,
+        Some(node) => Arc::new(node),
         None if shared.config.register_node => {
             let status = compute(shared, &survey(shared).await, &NodeStatus::default());
             match api.create(&new_node(&shared.facts, &shared.config, status.clone())).await {
@@ -134,7 +134,7 @@ async fn register(shared: &Shared) -> Result<(), ClientError> {
                     tell(shared, events(None, &status));
                     node
                 }
-                Err(error) if error.is_already_exists() => api.get(name).await?,
+                Err(error) if error.is_already_exists() => Arc::new(api.get(name).await?),
                 Err(error) => return Err(error),
             }
         }
@@ -146,7 +146,7 @@ async fn register(shared: &Shared) -> Result<(), ClientError> {
         wanted.into_iter().filter(|(key, value)| have.get(key) != Some(value)).collect();
     let found =
         if missing.is_empty() { found } else { api.patch(name, &Patch::Merge(json!({"metadata": {"labels": missing}}))).await? };
-    keep(shared, Arc::new(found));
+    keep(shared, found);
     Ok(())
 }
 
@@ -205,6 +205,6 @@ async fn report(shared: &Shared, due: bool, last: &mut Last) -> Result<bool, Cli
     let patch = Patch::Strategic(json!({"status": patch}));
     let updated = heartbeat::limited(shared, api.patch_status(&shared.config.node_name, &patch)).await?;
     tell(shared, events(Some(old), &new));
-    keep(shared, Arc::new(updated));
+    keep(shared, updated);
     Ok(true)
 }

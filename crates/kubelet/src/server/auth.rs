@@ -108,7 +108,7 @@ impl Access {
         }
         let review = TokenReview { spec: TokenReviewSpec { token: token.to_owned(), audiences: None }, ..TokenReview::default() };
         let answer = shared.client.cluster::<TokenReview>().create(&review).await.map_err(|error| error.to_string())?;
-        let status = answer.status.unwrap_or_default();
+        let status = answer.status.clone().unwrap_or_default();
         if status.authenticated != Some(true) {
             return Ok(None);
         }
@@ -147,7 +147,7 @@ impl Access {
             ..SubjectAccessReview::default()
         };
         let answer = shared.client.cluster::<SubjectAccessReview>().create(&review).await.map_err(|error| error.to_string())?;
-        let allowed = answer.status.is_some_and(|status| status.allowed);
+        let allowed = answer.status.as_ref().is_some_and(|status| status.allowed);
         let mut decisions = self.decisions.lock().expect("no panic while held");
         if decisions.len() >= REMEMBERED {
             decisions.clear();

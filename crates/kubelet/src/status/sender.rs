@@ -94,7 +94,7 @@ pub async fn send(shared: &Shared, cell: &PodCell) -> Result<(), ClientError> {
 }
 
 /// Takes over what the API answered, unless the watch was faster.
-fn keep(cell: &PodCell, updated: Pod) {
+fn keep(cell: &PodCell, updated: Arc<Pod>) {
     let version =
         |pod: &Pod| pod.metadata.resource_version.as_deref().and_then(|version| version.parse::<u64>().ok()).unwrap_or_default();
     let mut state = cell.lock();
@@ -105,6 +105,6 @@ fn keep(cell: &PodCell, updated: Pod) {
         &mut state.pod
     };
     if slot.uid() == updated.uid() && version(&updated) > version(slot) {
-        *slot = Arc::new(updated);
+        *slot = updated;
     }
 }

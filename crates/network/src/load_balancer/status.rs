@@ -199,13 +199,13 @@ impl Teller {
             // It may be gone right after the finalizer is.
             Err(error) if !error.is_not_found() => Err(SyncError::Status(error)),
             patched => {
-                *written = patched.as_ref().map_or(*written, version);
+                *written = patched.as_ref().map_or(*written, |service| version(service));
                 Ok(())
             }
         }
     }
 
-    async fn patch_status(&self, service: &Service, ingress: Value) -> Result<Service, ClientError> {
+    async fn patch_status(&self, service: &Service, ingress: Value) -> Result<Arc<Service>, ClientError> {
         let api = self.client.namespaced::<Service>(service.namespace());
         let patch = json!({"metadata": {"uid": service.uid()}, "status": {"loadBalancer": {"ingress": ingress}}});
         api.patch_status(service.name(), &Patch::Merge(patch)).await
