@@ -58,7 +58,8 @@ impl DecodedObjects {
         kept.objects.insert(key, weak);
         if kept.objects.len() > kept.sweep_at {
             kept.objects.retain(|_, object| object.strong_count() > 0);
-            kept.sweep_at = (kept.objects.len() * 2).max(FIRST_SWEEP);
+            // What nobody keeps is a shell of its size until then.
+            kept.sweep_at = (kept.objects.len() * 5 / 4).max(FIRST_SWEEP);
         }
         Ok(object)
     }
