@@ -1,8 +1,9 @@
 //! Kubernetes wire types and the rules that belong to them: Status, group-version-kinds,
-//! selectors, quantities, taints, patches.
+//! selectors, quantities, taints, patches, server-side apply.
 //!
 //! Invariant: no I/O, no clock, no randomness.
 
+pub mod apply;
 pub mod gvk;
 pub mod meta;
 pub mod node_affinity;
