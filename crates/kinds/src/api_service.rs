@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::access::{at, default_to, flag, get, has, integer, keep, list, number, set, text};
 use crate::field::{Errors, Path};
-use crate::kind::{Column, Kind, Names, Scope, Subresource};
+use crate::kind::{Column, FieldPath, Kind, Names, Scope, Subresource};
 use crate::printing::{AGE, NAME, age, column, name};
 use crate::{names, verbs};
 
@@ -75,6 +75,13 @@ impl Kind for ApiService {
         keep(new, old, "spec");
         for key in ["labels", "annotations", "ownerReferences", "finalizers"] {
             keep(&mut new["metadata"], get(old, "metadata"), key);
+        }
+    }
+
+    fn reset_fields(&self, subresource: &str) -> &'static [FieldPath] {
+        match subresource {
+            "status" => &[&["spec"], &["metadata"]],
+            _ => &[&["status"]],
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::access::{at, default_text, default_to, ensure, get, has, integer, keep, number, same, text};
 use crate::field::{Errors, Path};
-use crate::kind::{Column, Kind, Names, Subresource};
+use crate::kind::{Column, FieldPath, Kind, Names, Subresource};
 use crate::printing::{AGE, CONTAINERS, IMAGES, NAME, SELECTOR, column, name};
 use crate::{pod, rollout, selectors, workload};
 
@@ -67,6 +67,13 @@ impl Kind for Deployment {
     fn prepare_status_update(&self, new: &mut Value, old: &Value) {
         workload::prepare_status_update(new, old);
         keep(ensure(new, "metadata"), get(old, "metadata"), "labels");
+    }
+
+    fn reset_fields(&self, subresource: &str) -> &'static [FieldPath] {
+        match subresource {
+            "status" => &[&["spec"], &["metadata", "labels"]],
+            _ => &[&["status"]],
+        }
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {

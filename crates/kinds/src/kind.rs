@@ -65,6 +65,9 @@ pub struct Column {
     pub priority: i32,
 }
 
+/// A field by the names on the way to it.
+pub type FieldPath = &'static [&'static str];
+
 /// One built-in resource. All methods are pure; objects are JSON documents with `apiVersion` and `kind`.
 pub trait Kind: Sync {
     /// Names and verbs.
@@ -101,6 +104,17 @@ pub trait Kind: Sync {
     /// Everything that is wrong with a status change.
     fn validate_status_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
         Vec::new()
+    }
+
+    /// Fields that a write by a subresource (empty for the main resource) does not reach: nobody comes to own them by it
+    /// (`GetResetFields` of the real server's strategies).
+    fn reset_fields(&self, subresource: &str) -> &'static [FieldPath] {
+        let has_status = self.subresources().iter().any(|one| one.name == "status");
+        match subresource {
+            "status" => &[&["spec"]],
+            "" | "finalize" if has_status => &[&["status"]],
+            _ => &[],
+        }
     }
 
     /// Columns of the table.

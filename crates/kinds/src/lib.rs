@@ -41,7 +41,7 @@ mod service_account;
 mod stateful_set;
 mod workload;
 
-pub use kind::{Column, Kind, Names, Scope, Subresource};
+pub use kind::{Column, FieldPath, Kind, Names, Scope, Subresource};
 pub use pod::validate_binding;
 pub use printing::age;
 pub use virtual_kinds::VIRTUAL;

@@ -322,3 +322,22 @@ fn cells() {
     check_cells("Role", |_| {}, json!(["a", "2026-01-01T00:00:00Z"]));
     check_cells("Namespace", |_| {}, json!(["a", "Active", "4m10s"]));
 }
+
+#[test]
+fn writes_do_not_reach_what_belongs_to_the_other_side() {
+    let of = |kind: &str, subresource: &str| -> Vec<String> {
+        let kind = crate::ALL.iter().find(|one| one.names().kind == kind).expect("a kind");
+        kind.reset_fields(subresource).iter().map(|path| path.join(".")).collect()
+    };
+    for (kind, subresource, expected) in [
+        ("Deployment", "", vec!["status"]),
+        ("Deployment", "status", vec!["spec", "metadata.labels"]),
+        ("Pod", "status", vec!["spec", "metadata.deletionTimestamp", "metadata.ownerReferences"]),
+        ("Node", "status", vec!["spec"]),
+        ("Namespace", "finalize", vec!["status"]),
+        ("ConfigMap", "", vec![]),
+        ("StatefulSet", "scale", vec![]),
+    ] {
+        assert_eq!(of(kind, subresource), expected, "{kind} {subresource}");
+    }
+}

@@ -76,10 +76,12 @@ mod tests {
                     .find(|patch| patch["x-kubernetes-group-version-kind"] == gvk)
                     .expect("can be patched");
                 let parameters = patch["parameters"].as_array().expect("a list");
-                for name in ["fieldValidation", "dryRun"] {
+                for name in ["fieldManager", "fieldValidation", "dryRun", "force"] {
                     assert!(parameters.iter().any(|one| one["name"] == name && one["in"] == "query"), "{name}");
                 }
-                assert!(patch["requestBody"]["content"]["application/strategic-merge-patch+json"].is_object());
+                for kind in ["application/strategic-merge-patch+json", "application/apply-patch+yaml"] {
+                    assert!(patch["requestBody"]["content"][kind].is_object(), "{kind}");
+                }
             }
             references_resolve(&document, &document);
         }

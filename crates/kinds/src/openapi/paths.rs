@@ -195,6 +195,7 @@ fn operation(
     if action == "patch" {
         let schema = json!({"schema": reference(&format!("{META}.Patch"))});
         operation["requestBody"] = json!({"required": true, "content": {
+            "application/apply-patch+yaml": schema,
             "application/json-patch+json": schema,
             "application/merge-patch+json": schema,
             "application/strategic-merge-patch+json": schema,

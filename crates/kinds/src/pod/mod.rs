@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::access::{at, get, integer, keep, list, list_mut, number, same, set, text};
 use crate::field::{Errors, Path};
-use crate::kind::{Column, Kind, Names, Scope, Subresource};
+use crate::kind::{Column, FieldPath, Kind, Names, Scope, Subresource};
 use crate::metadata::{bump_generation, set_generation};
 use crate::printing::{AGE, NAME, column, wide};
 use crate::verbs;
@@ -122,6 +122,13 @@ impl Kind for Pod {
             {
                 keep(condition, old, "observedGeneration");
             }
+        }
+    }
+
+    fn reset_fields(&self, subresource: &str) -> &'static [FieldPath] {
+        match subresource {
+            "status" => &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
+            _ => &[&["status"]],
         }
     }
 

@@ -3,15 +3,16 @@
 
 use std::collections::BTreeMap;
 
+use daruma_api::apply::{ListKey, ListKind};
 use serde_json::{Map, Value};
 
-use super::facts::{self, SchemaFacts};
+use super::facts::{self, FieldFacts, SchemaFacts};
 
 /// Schemas of one group version.
 #[derive(Debug)]
 pub struct Arena {
     structs: Vec<Struct>,
-    roots: BTreeMap<Box<str>, u32>,
+    roots: BTreeMap<Box<str>, Node>,
 }
 
 /// One object schema.
@@ -21,6 +22,8 @@ pub struct Struct {
     pub name: Box<str>,
     /// Members, sorted by name.
     pub fields: Box<[Field]>,
+    /// Whether apply replaces it as a whole.
+    pub atomic: bool,
 }
 
 /// One member.
@@ -36,7 +39,44 @@ pub struct Field {
     pub replaces: bool,
     /// Which member identifies the list's elements; empty for lists of plain values.
     pub merge_key: Box<str>,
+    /// What apply does otherwise than by the node alone.
+    pub apply: Option<Box<ApplyFacts>>,
 }
+
+/// How apply treats a member. What has none of this: lists are replaced, objects merged, and both may be missing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApplyFacts {
+    /// How a list merges.
+    pub list: ListKind,
+    /// Keys of a list of kind [`ListKind::Map`].
+    pub keys: Box<[ListKey]>,
+    /// Whether a map is replaced as a whole.
+    pub atomic: bool,
+    /// Whether Go holds the struct by value: it is there with its parent.
+    pub by_value: bool,
+}
+
+/// Structs that Go holds by value, by the type that holds them (those with `default: {}` in the real server's documents).
+static BY_VALUE: &[(&str, &[&str])] = &[
+    ("Container", &["resources"]),
+    ("ContainerStatus", &["lastState", "state"]),
+    ("DaemonSetSpec", &["template", "updateStrategy"]),
+    ("DeploymentSpec", &["strategy", "template"]),
+    ("Endpoint", &["conditions"]),
+    ("EphemeralContainer", &["resources"]),
+    ("Event", &["source"]),
+    ("NodeDaemonEndpoints", &["kubeletEndpoint"]),
+    ("NodeStatus", &["daemonEndpoints", "nodeInfo"]),
+    ("PersistentVolumeClaimSpec", &["resources"]),
+    ("PersistentVolumeClaimTemplate", &["metadata", "spec"]),
+    ("PodTemplateSpec", &["metadata", "spec"]),
+    ("ReplicaSetSpec", &["template"]),
+    ("ServiceStatus", &["loadBalancer"]),
+    ("StatefulSetSpec", &["template", "updateStrategy"]),
+    ("WeightedPodAffinityTerm", &["podAffinityTerm"]),
+];
+/// Those of every kind.
+const OF_KINDS: [&str; 3] = ["metadata", "spec", "status"];
 
 /// What a value may be.
 #[derive(Debug, Clone)]
@@ -81,7 +121,15 @@ impl Struct {
 impl Arena {
     /// The struct of a kind.
     pub fn root(&self, kind: &str) -> Option<u32> {
-        self.roots.get(kind).copied()
+        match self.root_node(kind)? {
+            Node::Struct(index) => Some(*index),
+            _ => None,
+        }
+    }
+
+    /// The node of a kind.
+    pub fn root_node(&self, kind: &str) -> Option<&Node> {
+        self.roots.get(kind)
     }
 
     /// A struct by index.
@@ -103,8 +151,11 @@ impl Arena {
         let mut roots = BTreeMap::new();
         for (name, index) in &names {
             let own = facts.get(*name).unwrap_or(&none);
+            let last = name.rsplit('.').next().unwrap_or(name);
             let properties = definitions.get(*name).and_then(|schema| schema.get("properties")).and_then(Value::as_object);
             let fields = properties.into_iter().flatten().map(|(field, schema)| {
+                let by_value = (!own.gvk.is_empty() && OF_KINDS.contains(&field.as_str()))
+                    || BY_VALUE.iter().any(|(holder, held)| *holder == last && held.contains(&field.as_str()));
                 let own = own.fields.get(field);
                 let strategies = own.and_then(|own| own.patch.as_deref()).unwrap_or_default();
                 let follows = |strategy: &str| strategies.split(',').any(|one| one == strategy);
@@ -114,17 +165,48 @@ impl Arena {
                     merges: follows("merge"),
                     replaces: follows("replace"),
                     merge_key: own.and_then(|own| own.merge_key.as_deref()).unwrap_or_default().into(),
+                    apply: apply_facts(schema, own, by_value, &facts),
                 }
             });
-            let last = name.rsplit('.').next().unwrap_or(name);
-            structs.push(Struct { name: last.into(), fields: fields.collect() });
+            let atomic = own.map_type.as_deref() == Some(ATOMIC);
+            structs.push(Struct { name: last.into(), fields: fields.collect(), atomic });
             // Kinds that other groups lend (Scale, Eviction, DeleteOptions) are found as well.
             if own.gvk.iter().any(|gvk| gvk.split_once(' ').is_some_and(|(_, kind)| kind == last)) {
-                roots.insert(last.into(), *index);
+                roots.insert(last.into(), Node::Struct(*index));
             }
         }
         Self { structs, roots }
     }
+}
+
+const ATOMIC: &str = "atomic";
+
+/// What apply must know of a member (kube-openapi pkg/schemaconv/smd.go: the list's type, else the patch strategy).
+fn apply_facts(
+    schema: &Value,
+    own: Option<&FieldFacts>,
+    by_value: bool,
+    facts: &BTreeMap<String, SchemaFacts>,
+) -> Option<Box<ApplyFacts>> {
+    let none = FieldFacts::default();
+    let own = own.unwrap_or(&none);
+    let patches = matches!(own.patch.as_deref(), Some("merge" | "merge,retainKeys"));
+    let is_list = schema.get("type").and_then(Value::as_str) == Some("array");
+    let (list, names): (_, Vec<&str>) = match (own.list.as_deref(), own.merge_key.as_deref()) {
+        _ if !is_list => (ListKind::Atomic, Vec::new()),
+        (Some("map"), _) => (ListKind::Map, own.keys.iter().map(String::as_str).collect()),
+        (Some("set"), _) => (ListKind::Set, Vec::new()),
+        (None, Some(key)) if patches => (ListKind::Map, vec![key]),
+        (None, None) if patches => (ListKind::Set, Vec::new()),
+        _ => (ListKind::Atomic, Vec::new()),
+    };
+    let item = schema.pointer("/items/$ref").and_then(Value::as_str).and_then(|reference| reference.rsplit('/').next());
+    let item = item.and_then(|item| facts.get(item));
+    let default = |name: &str| item.and_then(|item| item.fields.get(name)).and_then(|field| field.default.clone());
+    let keys = names.into_iter().map(|name| ListKey { name: name.into(), default: default(name) }).collect();
+    let atomic = own.map.as_deref() == Some(ATOMIC);
+    let says_something = list != ListKind::Atomic || atomic || by_value;
+    says_something.then(|| Box::new(ApplyFacts { list, keys, atomic, by_value }))
 }
 
 /// The node of a schema that is a plain value under a name of its own.

@@ -11,10 +11,19 @@ use serde_json::{Map, Value};
 /// # Errors
 /// What is not JSON.
 pub fn parse(body: &[u8]) -> Result<(Value, Vec<String>), serde_json::Error> {
-    let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = Reader { trail: &Trail::Start, duplicates: &mut duplicates }.deserialize(&mut deserializer)?;
+    let read = read(&mut deserializer)?;
     deserializer.end()?;
+    Ok(read)
+}
+
+/// The same from any format.
+///
+/// # Errors
+/// What the format does not allow.
+pub fn read<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<(Value, Vec<String>), D::Error> {
+    let mut duplicates = Vec::new();
+    let value = Reader { trail: &Trail::Start, duplicates: &mut duplicates }.deserialize(deserializer)?;
     Ok((value, duplicates))
 }
 

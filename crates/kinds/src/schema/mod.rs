@@ -1,5 +1,5 @@
 //! Schemas of the served kinds: which members there are and what they hold, for strict decoding,
-//! pruning and strategic merge patches; documents for clients are made in [`crate::openapi`].
+//! pruning, strategic merge patches and apply; documents for clients are made in [`crate::openapi`].
 //!
 //! Nothing is built before it is asked for; then a group version's schemas stay, a few hundred
 //! bytes a type.
@@ -9,14 +9,16 @@ mod check;
 mod document;
 mod facts;
 mod types;
+mod view;
 
 use std::sync::OnceLock;
 
-pub use arena::{Arena, Field, Node, Struct};
+pub use arena::{ApplyFacts, Arena, Field, Node, Struct};
 pub use check::check_fields;
-pub use document::{duplicate_fields, parse};
+pub use document::{duplicate_fields, parse, read};
 pub(crate) use facts::{FieldFacts, SchemaFacts, read as read_facts};
 pub use types::GROUP_VERSIONS;
+pub use view::{View, view};
 
 static ARENAS: [OnceLock<Arena>; GROUP_VERSIONS.len()] = [const { OnceLock::new() }; GROUP_VERSIONS.len()];
 
