@@ -15,13 +15,8 @@ use crate::registry::Resource;
 /// 400 for a wrong type, and for unknown fields with `Strict`.
 pub fn check_fields(call: &Call, resource: &Resource, object: &mut Value) -> Result<(), ApiError> {
     let names = resource.kind.names();
-    let mode = call.query.text("fieldValidation").unwrap_or("Warn");
-    if !matches!(mode, "Strict" | "Warn" | "Ignore") {
-        let wrong = FieldError::not_supported("fieldValidation", format!("{mode:?}"), &["", "Ignore", "Strict", "Warn"]);
-        return Err(ApiError::invalid("meta.k8s.io", "CreateOptions", "", &[wrong]));
-    }
     let unknown = schema::check_fields(names.group, names.version, names.kind, object, true)?;
-    match mode {
+    match call.field_validation() {
         "Strict" if !unknown.is_empty() => Err(ApiError::bad_request(format!(
             "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
             names.kind,

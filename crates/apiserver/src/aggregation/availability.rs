@@ -18,8 +18,11 @@ use crate::discovery::model::{Resource, Subresource};
 use crate::document::{self, is_true, list, number, text, texts};
 use crate::http::body;
 use crate::server::ApiServer;
+use crate::verbs::managed_fields::Target;
 
 const GROUP: &str = "apiregistration.k8s.io";
+/// As whom the availability is written.
+const MANAGER: &str = "kube-apiserver";
 /// How often servers that answer are asked again, and how soon ones that do not.
 const INTERVAL: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
@@ -219,7 +222,8 @@ fn resources(remote: &Remote, document: &Value) -> Vec<Resource> {
 async fn report(server: &Arc<ApiServer>, remote: &Remote, available: bool, reason: &str, message: &str) -> Result<(), ApiError> {
     let Some(resource) = server.registry.get(GROUP, "v1", "apiservices") else { return Ok(()) };
     let found = server.fetch(resource, "", &remote.name).await?;
-    let mut object = server.decode(resource, &found)?;
+    let before = server.decode(resource, &found)?;
+    let mut object = before.clone();
     let status = if available { "True" } else { "False" };
     let old =
         list(&object, "/status/conditions").iter().find(|one| text(one, "/type") == "Available").cloned().unwrap_or_default();
@@ -236,6 +240,7 @@ async fn report(server: &Arc<ApiServer>, remote: &Remote, available: bool, reaso
     let conditions = document::elements(document::child(&mut object, "status"), "conditions");
     conditions.retain(|one| text(one, "/type") != "Available");
     conditions.push(condition);
+    Target::of(resource, "status").track(server.world.now(), &before, &mut object, MANAGER);
     server.put(resource, &found.key, Expect::Revision(found.mod_revision), resource.head.encode(&object)).await?;
     Ok(())
 }

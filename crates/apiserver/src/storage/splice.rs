@@ -26,13 +26,13 @@ impl Head {
         Self { whole, bare }
     }
 
-    /// The stored form. `resourceVersion`, `managedFields` and `selfLink` are left out.
+    /// The stored form. `resourceVersion` and `selfLink` are left out.
     pub fn encode(&self, object: &Value) -> Bytes {
         let mut out = Vec::with_capacity(1024);
         out.extend_from_slice(&self.whole);
         let mut first = true;
         for (key, value) in object["metadata"].as_object().into_iter().flatten() {
-            if matches!(key.as_str(), "resourceVersion" | "managedFields" | "selfLink") || value.is_null() {
+            if matches!(key.as_str(), "resourceVersion" | "selfLink") || value.is_null() {
                 continue;
             }
             field(&mut out, &mut first, key, value);
@@ -168,7 +168,7 @@ mod tests {
     fn round_trip() {
         let head = Head::new("v1", "Pod");
         let object = json!({"apiVersion": "v1", "kind": "Pod", "data": [1], "spec": {"a": "b\n"},
-            "metadata": {"name": "x", "resourceVersion": "7", "managedFields": []}});
+            "metadata": {"name": "x", "resourceVersion": "7", "selfLink": "/x"}});
         let stored = head.encode(&object);
         assert_eq!(stored, r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"x"},"data":[1],"spec":{"a":"b\n"}}"#);
         assert_eq!(

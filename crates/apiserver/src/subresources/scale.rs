@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use daruma_api::apply::{ScaleFields, set_managed_fields};
 use daruma_api::metav1::LabelSelector;
 use daruma_api::selector::Selector;
 use daruma_api::status::{ApiError, FieldError};
@@ -17,8 +18,11 @@ use crate::call::Call;
 use crate::document::{self, number, text};
 use crate::http::{Shape, answer, body};
 use crate::registry::Resource;
+use crate::verbs::apply::{self, Configuration};
+use crate::verbs::managed_fields::Target;
+use crate::verbs::options::Verb;
 use crate::verbs::patch::Change;
-use crate::verbs::write::{Part, Updated};
+use crate::verbs::write::{Part, Updated, Writer};
 
 /// Attempts after a conflict that the caller did not ask to hear of.
 const ATTEMPTS: usize = 6;
@@ -26,14 +30,19 @@ const ATTEMPTS: usize = 6;
 /// get, update and patch of a scale.
 ///
 /// # Errors
-/// 404; 409 where the object has moved on; 422 for a negative number.
+/// 404; 409 where the object has moved on, or the replicas are somebody else's; 422 for a negative number.
 pub async fn serve(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Result<Response<Body>, ApiError> {
     let name = &call.info.name;
     let mut current = Some(call.server.fetch(resource, &call.info.namespace, name).await?);
-    let writer = call.writer(call.dry_run(&[])?);
+    // Owners are told on the scale and carried to the object: the writer has nothing to track.
+    let writer = Writer { tracked: None, ..call.writer(call.dry_run(&[])?) };
     let wish = match call.info.verb.as_str() {
         "get" => None,
-        "update" => Some(Wish::Whole(body::decode(&call.headers, &content)?)),
+        "update" => {
+            call.check_options(Verb::Update)?;
+            Some(Wish::Whole(body::decode(&call.headers, &content)?))
+        }
+        _ if apply::is_apply(call) => Some(Wish::Configuration(Configuration::decode(call, &content)?)),
         _ => Some(Wish::Change(Change::decode(call, &content)?)),
     };
     for _ in 0..ATTEMPTS {
@@ -44,11 +53,12 @@ pub async fn serve(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Res
         let Some(wish) = &wish else {
             return Ok(shown(call, scale(&old)));
         };
-        let asked = wish.scale(resource, &old)?;
+        let (asked, managers) = wish.scale(call, resource, &old)?;
         let version = text(&asked, "/metadata/resourceVersion");
         check(resource, name, &asked, version, &found)?;
         let mut new = old.clone();
         let replicas = number(&asked, "/spec/replicas").unwrap_or(0);
+        set_managed_fields(&mut new, managers);
         document::child(&mut new, "spec").insert("replicas".into(), replicas.into());
         match writer.update(resource, &found, old, new, Part::Main).await? {
             Updated::Stored(stored) | Updated::Deleted(stored) => {
@@ -90,16 +100,34 @@ fn shown(call: &Call, scale: Value) -> Response<Body> {
 enum Wish {
     Whole(Value),
     Change(Change),
+    Configuration(Configuration),
 }
 
 impl Wish {
-    fn scale(&self, resource: &Resource, old: &Value) -> Result<Value, ApiError> {
-        match self {
-            Self::Whole(scale) => Ok(scale.clone()),
+    /// The scale that is asked for, and the `managedFields` that its object has then.
+    fn scale(&self, call: &Call, resource: &Resource, old: &Value) -> Result<(Value, Option<Value>), ApiError> {
+        let (target, now, manager) = (Target::scale(), call.server.world.now(), call.manager());
+        let version = resource.api_version();
+        let fields = ScaleFields::new(old.pointer("/metadata/managedFields"), &version).map_err(ApiError::internal)?;
+        let mut before = scale(old);
+        set_managed_fields(&mut before, fields.of_scale());
+        let mut asked = match self {
+            Self::Whole(scale) => scale.clone(),
             // A Scale has no lists: the strategic merge is the plain one.
-            Self::Change(Change::Strategic(patch)) => Change::Merge(patch.clone()).apply(resource, &scale(old)),
-            Self::Change(change) => change.apply(resource, &scale(old)),
+            Self::Change(Change::Strategic(patch)) => Change::Merge(patch.clone()).apply(resource, &before)?,
+            Self::Change(change) => change.apply(resource, &before)?,
+            Self::Configuration(configuration) => {
+                configuration.check_kind(&target)?;
+                let asked = target.apply(now, &before, &configuration.value, &manager, call.query.flag("force"))?;
+                configuration.check_duplicates(call)?;
+                asked
+            }
+        };
+        if !matches!(self, Self::Configuration(_)) {
+            target.track(now, &before, &mut asked, &manager);
         }
+        let managers = fields.of_parent(asked.pointer("/metadata/managedFields")).map_err(ApiError::internal)?;
+        Ok((asked, managers))
     }
 }
 

@@ -8,6 +8,7 @@ use daruma_client::Body;
 use http::{Response, StatusCode};
 use serde_json::Value;
 
+use super::options::Verb;
 use super::write::{Stored, Writer};
 use crate::call::Call;
 use crate::document::text;
@@ -20,6 +21,7 @@ use crate::registry::Resource;
 /// # Errors
 /// What does not decode, is refused or is there already.
 pub async fn create(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Result<Response<Body>, ApiError> {
+    call.check_options(Verb::Create)?;
     let dry_run = call.dry_run(&[])?;
     let painter = call.painter(resource)?;
     let object = decode(call, resource, &content)?;
@@ -78,7 +80,14 @@ fn check_kind(resource: &Resource, object: &mut Value) -> Result<(), ApiError> {
 impl Call {
     /// Writes on behalf of the caller.
     pub fn writer(&self, dry_run: bool) -> Writer<'_> {
-        Writer { server: &self.server, user: &self.user, dry_run, subresource: &self.info.subresource, warnings: &self.warnings }
+        Writer {
+            server: &self.server,
+            user: &self.user,
+            dry_run,
+            subresource: &self.info.subresource,
+            tracked: Some(self),
+            warnings: &self.warnings,
+        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! The verbs on main resources, and what writes of subresources share with them.
 
+pub mod apply;
 pub mod create;
 pub mod delete;
 pub mod delete_collection;
 pub mod get;
 pub mod list;
+pub mod managed_fields;
+pub mod options;
 pub mod patch;
 pub mod update;
 pub mod watch;

@@ -1,4 +1,4 @@
-//! patch: JSON patch, merge patch, strategic merge patch.
+//! patch: JSON patch, merge patch, strategic merge patch. Applying a configuration is a verb of its own: [`super::apply`].
 //!
 //! Rules: kubernetes apiserver pkg/endpoints/handlers/patch.go.
 
@@ -10,7 +10,9 @@ use daruma_client::Body;
 use http::{Response, StatusCode};
 use serde_json::Value;
 
+use super::apply;
 use super::create::painter_bytes;
+use super::options::Verb;
 use super::write::{Part, Updated};
 use crate::call::Call;
 use crate::document::text;
@@ -21,7 +23,8 @@ use crate::registry::Resource;
 /// Attempts after a conflict (`MaxRetryWhenPatchConflicts`).
 const ATTEMPTS: usize = 6;
 
-const ACCEPTED: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+const ACCEPTED: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
+    application/apply-patch+yaml";
 
 /// A patch of one of the three kinds.
 pub enum Change {
@@ -37,19 +40,21 @@ impl Change {
     /// Reads the body by its media type.
     ///
     /// # Errors
-    /// 415 for other types (apply included), 400 for what does not parse.
+    /// 415 for other types, 422 for wrong options, 400 for what does not parse.
     pub fn decode(call: &Call, content: &Bytes) -> Result<Self, ApiError> {
         let parse = || {
             serde_json::from_slice::<Value>(content)
                 .or_else(|_| body::yaml(content))
                 .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))
         };
-        match body::media_type(&call.headers).as_str() {
-            "application/json-patch+json" => parse().map(Self::Json),
-            "application/merge-patch+json" => parse().map(Self::Merge),
-            "application/strategic-merge-patch+json" => parse().map(Self::Strategic),
-            _ => Err(body::unsupported_media_type(ACCEPTED)),
-        }
+        let of: fn(Value) -> Self = match body::media_type(&call.headers).as_str() {
+            "application/json-patch+json" => Self::Json,
+            "application/merge-patch+json" => Self::Merge,
+            "application/strategic-merge-patch+json" => Self::Strategic,
+            _ => return Err(body::unsupported_media_type(ACCEPTED)),
+        };
+        call.check_options(Verb::Patch)?;
+        parse().map(of)
     }
 
     /// `old` with the change.
@@ -78,6 +83,9 @@ pub async fn patch(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Res
 /// # Errors
 /// As [`patch`].
 pub async fn patch_part(call: &Call, resource: &Arc<Resource>, content: Bytes, part: Part) -> Result<Response<Body>, ApiError> {
+    if apply::is_apply(call) {
+        return apply::apply(call, resource, content, part).await;
+    }
     let change = Change::decode(call, &content)?;
     let dry_run = call.dry_run(&[])?;
     let painter = call.painter(resource)?;

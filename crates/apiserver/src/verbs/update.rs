@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::create::{check_name, decode, painter_bytes};
+use super::options::Verb;
 use super::write::{Part, Updated, refuse};
 use crate::call::Call;
 use crate::document::{self, text};
@@ -33,6 +34,7 @@ pub async fn update(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Re
 /// # Errors
 /// As [`update`].
 pub async fn update_part(call: &Call, resource: &Arc<Resource>, content: Bytes, part: Part) -> Result<Response<Body>, ApiError> {
+    call.check_options(Verb::Update)?;
     let dry_run = call.dry_run(&[])?;
     let painter = call.painter(resource)?;
     let mut object = decode(call, resource, &content)?;

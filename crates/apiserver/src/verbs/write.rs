@@ -8,11 +8,12 @@ use bytes::Bytes;
 use daruma_api::status::{ApiError, FieldError};
 use daruma_client::names;
 use daruma_store::{Expect, KeyValue, Outcome, Write};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::managed_fields::{self, Target};
 use crate::admission::{self, Attributes, Operation};
 use crate::authorization::escalation;
-use crate::call::Warnings;
+use crate::call::{Call, Warnings};
 use crate::document::{self, text};
 use crate::glue;
 use crate::http::answer;
@@ -69,6 +70,8 @@ pub struct Writer<'a> {
     pub dry_run: bool,
     /// Subresource that is written; empty for the main one.
     pub subresource: &'a str,
+    /// The request whose sender comes to own what is written; none where the objects' managers are told already.
+    pub tracked: Option<&'a Call>,
     /// Warnings for the answer.
     pub warnings: &'a Warnings,
 }
@@ -104,6 +107,7 @@ impl Writer<'_> {
     pub async fn create(&self, resource: &Arc<Resource>, namespace: &str, mut object: Value) -> Result<Stored, ApiError> {
         let generated = self.name_new(resource, namespace, &mut object)?;
         resource.kind.default(&mut object);
+        self.track(resource, &Value::Object(Map::new()), &mut object);
         let name = text(&object, "/metadata/name").to_owned();
         let mut attributes = self.attributes(Operation::Create, resource, namespace, &name, object, None);
         admission::mutate(self.server, &mut attributes).await?;
@@ -121,6 +125,13 @@ impl Writer<'_> {
         let stored = self.put_new(resource, namespace, &mut attributes.object, generated.as_deref()).await?;
         allocation.keep();
         Ok(stored)
+    }
+
+    /// Tells who owns what, where the object has managers.
+    fn track(&self, resource: &Resource, live: &Value, new: &mut Value) {
+        if let Some(call) = self.tracked.filter(|_| managed_fields::concern(live, new)) {
+            Target::of(resource, self.subresource).track(self.server.world.now(), live, new, &call.manager());
+        }
     }
 
     /// Sets namespace and, where asked for, a generated name; gives the base of that name.
@@ -162,7 +173,7 @@ impl Writer<'_> {
         let now = document::seconds(self.server.world.now());
         let uid = names::uuid(&*self.server.world.random);
         let metadata = document::metadata(object);
-        for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "resourceVersion"] {
+        for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
             metadata.remove(key);
         }
         metadata.insert("creationTimestamp".into(), now.into());
@@ -217,6 +228,7 @@ impl Writer<'_> {
     ) -> Result<Updated, ApiError> {
         let (namespace, name) = (text(&old, "/metadata/namespace").to_owned(), text(&old, "/metadata/name").to_owned());
         resource.kind.default(&mut new);
+        self.track(resource, &old, &mut new);
         let mut attributes = self.attributes(Operation::Update, resource, &namespace, &name, new, Some(old));
         admission::mutate(self.server, &mut attributes).await?;
         let (new, old) = attributes.new_and_old();
@@ -247,7 +259,8 @@ impl Writer<'_> {
         for warning in &attributes.warnings {
             self.warnings.add(warning.clone());
         }
-        let value = resource.head.encode(&attributes.object);
+        let (new, old) = attributes.new_and_old();
+        let value = managed_fields::stored_form(resource, old, new, &current.value);
         if deletes_itself(resource, &attributes.object) {
             return self.delete_now(resource, current, value).await;
         }
@@ -295,9 +308,7 @@ fn keep_system_fields(new: &mut Value, old: &Value) {
             metadata.insert(key.into(), value.clone());
         }
     }
-    for key in ["selfLink", "managedFields"] {
-        metadata.remove(key);
-    }
+    metadata.remove("selfLink");
 }
 
 /// Whether an object that is being deleted has nothing left to wait for

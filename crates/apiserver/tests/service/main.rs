@@ -1,6 +1,7 @@
 //! The API server as a whole, in one process, under the virtual clock.
 
 mod access;
+mod apply;
 mod deletion;
 mod evictions;
 mod harness;
