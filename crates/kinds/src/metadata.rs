@@ -2,6 +2,7 @@
 //!
 //! Source of rules and messages: apimachinery pkg/api/validation/objectmeta.go.
 
+use daruma_api::apply::check_manager;
 use daruma_api::gvk::split_api_version;
 use daruma_api::status::FieldError;
 use serde_json::Value;
@@ -122,6 +123,9 @@ fn validate_common(errors: &mut Errors, metadata: &Value) {
     selectors::validate_labels(errors, &ROOT.child("labels"), get(metadata, "labels"));
     validate_annotations(errors, &ROOT.child("annotations"), get(metadata, "annotations"));
     validate_owners(errors, metadata);
+    for (index, entry) in list(metadata, "managedFields").iter().enumerate() {
+        errors.extend(check_manager(&format!("metadata.managedFields[{index}].manager"), text(entry, "manager")));
+    }
 }
 
 /// Checks keys and total size of annotations.

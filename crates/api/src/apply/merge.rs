@@ -138,3 +138,75 @@ fn list<S: Schema>(under_items: &[Value], over_items: &[Value], list: S, of: S, 
 fn items(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_schema::thing;
+    use super::*;
+    use serde_json::json;
+
+    /// Lists of type `set`, an element a letter.
+    #[test]
+    fn elements_stand_where_the_configuration_has_them() {
+        for (under, over, expected) in [
+            ("abc", "ab", "abc"),
+            ("ab", "abc", "abc"),
+            ("abc", "", "abc"),
+            ("", "abc", "abc"),
+            ("ab", "ba", "ba"),
+            ("abc", "def", "abcdef"),
+            ("abcgf", "cdef", "abcgdef"),
+            ("cdef", "ace", "acdef"),
+            ("abcxyz", "def", "abcxyzdef"),
+            ("abcxyz", "defxyz", "abcdefxyz"),
+            ("cagf", "cfag", "cfag"),
+            ("abcd", "defa", "bcdefa"),
+            ("cdefghij", "2h3e4kl", "cdfg2hij3e4kl"),
+            ("abcdefghij", "1b2h3e4kl", "a1bcdfg2hij3e4kl"),
+            // What the object has twice stays, but for what the configuration has as well.
+            ("abb", "c", "abbc"),
+            ("abb", "b", "ab"),
+            ("abb", "a", "abb"),
+            ("abcdec", "1b2ed", "a1bc2ecd"),
+            ("abcdec", "1b2ced", "a1b2ced"),
+            ("aabb", "bcd", "aabcd"),
+            ("aabb", "", "aabb"),
+            ("cagfca", "cfag", "cfag"),
+        ] {
+            let object = |letters: &str| {
+                let letters: Vec<String> = letters.chars().map(String::from).collect();
+                json!({"metadata": {"finalizers": letters}})
+            };
+            let merged = merge(&object(under), &object(over), &thing()).expect("merges");
+            assert_eq!(merged, object(expected), "{under} + {over}");
+        }
+    }
+
+    #[test]
+    fn members_and_nulls() {
+        for (under, over, expected) in [
+            (
+                json!({"spec": {"replicas": 1}}),
+                json!({"spec": {"selector": {"a": "b"}}}),
+                json!({"spec": {"replicas": 1, "selector": {"a": "b"}}}),
+            ),
+            (
+                json!({"spec": {"selector": {"a": "b"}}}),
+                json!({"spec": {"selector": {"c": "d"}}}),
+                json!({"spec": {"selector": {"c": "d"}}}),
+            ),
+            (json!({"spec": {"replicas": 1}}), json!({"spec": null}), json!({"spec": {"replicas": 1}})),
+            (json!({"spec": {"replicas": 1}}), json!({"spec": {"replicas": null}}), json!({"spec": {"replicas": null}})),
+            (
+                json!({"metadata": {"labels": {"a": "b"}}}),
+                json!({"metadata": {"labels": {}}}),
+                json!({"metadata": {"labels": {"a": "b"}}}),
+            ),
+            (json!({}), json!({"metadata": {"labels": {}}}), json!({"metadata": {"labels": {}}})),
+        ] {
+            assert_eq!(merge(&under, &over, &thing()), Ok(expected), "{under} + {over}");
+        }
+        let twice = merge(&json!({}), &json!({"metadata": {"finalizers": ["a", "a"]}}), &thing());
+        assert_eq!(twice, Ok(json!({"metadata": {"finalizers": ["a", "a"]}})), "what is new is checked before");
+    }
+}

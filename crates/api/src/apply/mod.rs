@@ -21,6 +21,7 @@ mod last_applied;
 mod literal;
 mod managers;
 mod merge;
+mod name;
 mod ownership;
 mod remove;
 mod scale;
@@ -33,6 +34,7 @@ pub use field_manager::{ApplyError, FieldManager, same_managers, set_managed_fie
 pub use fields_v1::FieldsError;
 pub use literal::Literal;
 pub use managers::{ManagedError, ManagerId, Managers, Operation, Owned};
+pub use name::{check_manager, manager_of_agent};
 pub use scale::ScaleFields;
 pub use schema::{ListKey, ListKind, Scalar, Schema, Shape};
 pub use set::Set;

@@ -100,6 +100,16 @@ impl ApiServer {
         command.spawn().expect("daruma starts")
     }
 
+    /// A kubeconfig of an administrator.
+    pub fn kubeconfig(&self) -> PathBuf {
+        let pair = self.pki.super_admin(&self.world).expect("a certificate");
+        let url = format!("https://127.0.0.1:{}", self.port);
+        let path = self.directory.join("kubeconfig");
+        let config = kubeconfig::with_certificate("daruma", &url, &self.pki.ca.certificate, "admin", &pair);
+        fs::write(&path, config).expect("a file");
+        path
+    }
+
     /// Starts another component with a kubeconfig for `user`; it ends with the API server's value.
     pub fn component(&mut self, name: &str, user: &str, flags: &[String]) -> u32 {
         let pair = self.pki.component(&self.world, user).expect("a certificate");
