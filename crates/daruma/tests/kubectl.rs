@@ -142,6 +142,12 @@ fn from_the_client_to_the_server() {
     let image = setting.kubectl(&["get", "deployment", "web", "-o=jsonpath={.spec.template.spec.containers[0].image}"]);
     assert_eq!(image, "web:3");
     assert!(setting.owners().contains(&"kubectl-client-side-apply Update ".to_owned()), "{:?}", setting.owners());
+    // kubectl moves what client-side apply owns to its server-side manager.
+    let file = setting.manifest(&MANIFEST.replace("web:1", "web:3"));
+    let again = setting.kubectl(&["apply", "--server-side", "-f", text(&file)]);
+    assert!(!again.to_lowercase().contains("warning"), "{again}");
+    let owners = setting.owners();
+    assert!(!owners.contains(&"kubectl-client-side-apply Update ".to_owned()), "{owners:?}");
     let edited = Command::new("kubectl")
         .env("KUBECONFIG", &setting.kubeconfig)
         .env("KUBE_EDITOR", "sed -i s/web:3/web:4/")

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Caller, test};
+use crate::harness::{Answer, test};
 
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -24,24 +24,6 @@ fn config_map(data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": data})
 }
 
-/// Applies as `manager`, which may carry further query parameters.
-async fn apply(caller: &Caller, path: &str, manager: &str, object: &Value) -> Answer {
-    let path = format!("{path}?fieldManager={manager}");
-    caller.send("PATCH", &path, &[("content-type", "application/apply-patch+yaml")], Some(object)).await
-}
-
-/// `manager operation subresource fields` of each entry.
-fn owners(answer: &Answer) -> Vec<String> {
-    let entries = answer.json["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
-    entries
-        .iter()
-        .map(|entry| {
-            let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
-            format!("{} {} {} {}", text("manager"), text("operation"), text("subresource"), entry["fieldsV1"])
-        })
-        .collect()
-}
-
 fn causes(answer: &Answer) -> Vec<(String, String, String)> {
     let causes = answer.json["details"]["causes"].as_array().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -52,10 +34,10 @@ fn causes(answer: &Answer) -> Vec<(String, String, String)> {
 fn applying_makes_and_changes_objects() {
     test(|cluster| async move {
         let (admin, one) = (&cluster.admin, format!("{DEPLOYMENTS}/d"));
-        let made = apply(admin, &one, "a", &deployment(json!({"replicas": 2}))).await.expect(201);
+        let made = admin.apply(&one, "a", &deployment(json!({"replicas": 2}))).await.expect(201);
         assert_eq!((made.json["metadata"]["generation"].clone(), made.at("/metadata/namespace")), (json!(1), "default"));
         assert_eq!(
-            owners(&made),
+            made.owners(),
             [concat!(
                 r#"a Apply  {"f:metadata":{"f:labels":{"f:app":{}}},"f:spec":{"f:replicas":{},"f:selector":{},"f:template":"#,
                 r#"{"f:metadata":{"f:labels":{"f:app":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:image":{},"f:name":{}}}}}}}"#
@@ -65,9 +47,9 @@ fn applying_makes_and_changes_objects() {
         assert_eq!((&entry["apiVersion"], &entry["fieldsType"]), (&json!("apps/v1"), &json!("FieldsV1")));
         assert_eq!(entry["time"], made.json["metadata"]["creationTimestamp"]);
         cluster.world.sleep(Duration::from_secs(5)).await;
-        let same = apply(admin, &one, "a", &deployment(json!({"replicas": 2}))).await.expect(200);
+        let same = admin.apply(&one, "a", &deployment(json!({"replicas": 2}))).await.expect(200);
         assert_eq!(same.json, made.json, "neither revision nor time have changed");
-        let without = apply(admin, &one, "a", &deployment(json!({}))).await.expect(200);
+        let without = admin.apply(&one, "a", &deployment(json!({}))).await.expect(200);
         assert_eq!((&without.json["spec"]["replicas"], &without.json["metadata"]["generation"]), (&json!(1), &json!(2)));
         let yaml = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {paused: true}\n";
         let headers = [("content-type", "application/apply-patch+yaml")];
@@ -88,12 +70,12 @@ fn options_are_checked() {
             unnamed.message(),
             "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"
         );
-        let long = apply(admin, &one, &"x".repeat(129), &object).await.expect(422);
+        let long = admin.apply(&one, &"x".repeat(129), &object).await.expect(422);
         assert_eq!(
             long.message(),
             "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Too long: may not be more than 128 bytes"
         );
-        let bell = apply(admin, &one, "a%07", &object).await.expect(422);
+        let bell = admin.apply(&one, "a%07", &object).await.expect(422);
         assert!(bell.message().contains("invalid character U+0007 (at position 1)"), "{}", bell.message());
         admin.post(MAPS, &object).await.expect(201);
         let forced = admin.patch(&format!("{one}?force=false"), "merge-patch", &json!({})).await.expect(422);
@@ -101,11 +83,11 @@ fn options_are_checked() {
             forced.message(),
             "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch"
         );
-        let dry = apply(admin, &one, "a&dryRun=All", &config_map(json!({"k": "v", "l": "w"}))).await.expect(200);
+        let dry = admin.apply(&one, "a&dryRun=All", &config_map(json!({"k": "v", "l": "w"}))).await.expect(200);
         assert_eq!(dry.json["data"], json!({"k": "v", "l": "w"}));
         assert_eq!(admin.get(&one).await.json["data"], json!({"k": "v"}));
         let other = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "n"}});
-        apply(admin, &format!("{MAPS}/n"), "a&dryRun=All", &other).await.expect(201);
+        admin.apply(&format!("{MAPS}/n"), "a&dryRun=All", &other).await.expect(201);
         admin.get(&format!("{MAPS}/n")).await.expect(404);
     });
 }
@@ -156,7 +138,7 @@ fn configurations_are_checked() {
                 "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array into Go value of type map[string]interface {}",
             ),
         ] {
-            let refused = apply(admin, &one, "a", &object).await.expect(code);
+            let refused = admin.apply(&one, "a", &object).await.expect(code);
             assert_eq!(refused.message(), expected);
         }
         let headers = [("content-type", "application/apply-patch+yaml")];
@@ -179,20 +161,20 @@ fn configurations_are_checked() {
 fn conflicts_and_force() {
     test(|cluster| async move {
         let (admin, one) = (&cluster.admin, format!("{DEPLOYMENTS}/d"));
-        apply(admin, &one, "a", &deployment(json!({"replicas": 3}))).await.expect(201);
+        admin.apply(&one, "a", &deployment(json!({"replicas": 3}))).await.expect(201);
         let agent = [("content-type", "application/merge-patch+json"), ("user-agent", "kubectl/v1.36.2 (linux/amd64)")];
         let patched = admin.send("PATCH", &one, &agent, Some(&json!({"spec": {"replicas": 5}}))).await.expect(200);
-        assert_eq!(owners(&patched)[1], r#"kubectl Update  {"f:spec":{"f:replicas":{}}}"#);
-        let refused = apply(admin, &one, "a", &deployment(json!({"replicas": 3}))).await.expect(409);
+        assert_eq!(patched.owners()[1], r#"kubectl Update  {"f:spec":{"f:replicas":{}}}"#);
+        let refused = admin.apply(&one, "a", &deployment(json!({"replicas": 3}))).await.expect(409);
         assert_eq!(refused.message(), "Apply failed with 1 conflict: conflict with \"kubectl\" using apps/v1: .spec.replicas");
         assert_eq!((refused.at("/reason"), refused.json["details"].get("name")), ("Conflict", None));
         let cause = ("FieldManagerConflict".into(), ".spec.replicas".into(), "conflict with \"kubectl\" using apps/v1".into());
         assert_eq!(causes(&refused), [cause]);
-        let forced = apply(admin, &one, "a&force=true", &deployment(json!({"replicas": 3}))).await.expect(200);
-        assert_eq!((owners(&forced).len(), &forced.json["spec"]["replicas"]), (1, &json!(3)));
+        let forced = admin.apply(&one, "a&force=true", &deployment(json!({"replicas": 3}))).await.expect(200);
+        assert_eq!((forced.owners().len(), &forced.json["spec"]["replicas"]), (1, &json!(3)));
         let image = deployment(json!({"template": {"metadata": {"labels": {"app": "x"}},
             "spec": {"containers": [{"name": "c", "image": "j"}]}}, "replicas": 4}));
-        let refused = apply(admin, &one, "b", &image).await.expect(409);
+        let refused = admin.apply(&one, "b", &image).await.expect(409);
         assert_eq!(
             refused.message(),
             "Apply failed with 2 conflicts: conflicts with \"a\":\n- .spec.replicas\n\
@@ -211,16 +193,16 @@ fn owned_items_go_with_the_last_owner() {
             object["spec"]["template"]["spec"]["containers"][0]["ports"] = ports;
             object
         };
-        let made = apply(admin, &one, "a", &ports(json!([{"containerPort": 80, "name": "foo"}]))).await.expect(201);
-        assert!(owners(&made)[0].contains(r#"k:{\"containerPort\":80,\"protocol\":\"TCP\"}"#), "{:?}", owners(&made));
+        let made = admin.apply(&one, "a", &ports(json!([{"containerPort": 80, "name": "foo"}]))).await.expect(201);
+        assert!(made.owners()[0].contains(r#"k:{\"containerPort\":80,\"protocol\":\"TCP\"}"#), "{:?}", made.owners());
         let both = ports(json!([{"containerPort": 80, "protocol": "TCP", "name": "foo"}, {"containerPort": 81}]));
-        apply(admin, &one, "b", &both).await.expect(200);
+        admin.apply(&one, "b", &both).await.expect(200);
         let renamed = ports(json!([{"containerPort": 80, "protocol": "TCP", "name": "bar"}]));
-        apply(admin, &one, "c", &renamed).await.expect(409);
+        admin.apply(&one, "c", &renamed).await.expect(409);
         let shown = |answer: &Answer| answer.json["spec"]["template"]["spec"]["containers"][0].get("ports").cloned();
-        let less = apply(admin, &one, "b", &deployment(json!({}))).await.expect(200);
+        let less = admin.apply(&one, "b", &deployment(json!({}))).await.expect(200);
         assert_eq!(shown(&less), Some(json!([{"containerPort": 80, "protocol": "TCP", "name": "foo"}])));
-        let none = apply(admin, &one, "a", &deployment(json!({}))).await.expect(200);
+        let none = admin.apply(&one, "a", &deployment(json!({}))).await.expect(200);
         assert_eq!(shown(&none), None);
     });
 }
@@ -233,11 +215,11 @@ fn objects_of_nobody_stay_without_managers() {
         let patched =
             admin.patch(&format!("{one}?fieldManager=y"), "merge-patch", &json!({"data": {"l": "w"}})).await.expect(200);
         assert_eq!(patched.json["metadata"].get("managedFields"), None);
-        let refused = apply(admin, &one, "a", &config_map(json!({"k": "other"}))).await.expect(409);
+        let refused = admin.apply(&one, "a", &config_map(json!({"k": "other"}))).await.expect(409);
         assert_eq!(refused.message(), "Apply failed with 1 conflict: conflict with \"before-first-apply\" using v1: .data.k");
-        let applied = apply(admin, &one, "a", &config_map(json!({"n": "1"}))).await.expect(200);
+        let applied = admin.apply(&one, "a", &config_map(json!({"n": "1"}))).await.expect(200);
         assert_eq!(
-            owners(&applied),
+            applied.owners(),
             [r#"a Apply  {"f:data":{"f:n":{}}}"#, r#"before-first-apply Update  {"f:data":{".":{},"f:k":{},"f:l":{}}}"#,]
         );
         // A client that knows nothing of managers leaves them as they are.
@@ -245,7 +227,7 @@ fn objects_of_nobody_stay_without_managers() {
         whole["metadata"]["resourceVersion"] = applied.json["metadata"]["resourceVersion"].clone();
         let put = admin.put(&format!("{one}?fieldManager=p"), &whole).await.expect(200);
         assert_eq!(
-            owners(&put),
+            put.owners(),
             [
                 r#"a Apply  {"f:data":{"f:n":{}}}"#,
                 r#"before-first-apply Update  {"f:data":{}}"#,
@@ -254,10 +236,10 @@ fn objects_of_nobody_stay_without_managers() {
         );
         // What does not decode does not count; an empty entry takes all away.
         let garbage = json!({"metadata": {"managedFields": [{"manager": "g", "operation": "Apply", "apiVersion": "v1", "fieldsType": ""}]}});
-        assert_eq!(owners(&admin.patch(&one, "merge-patch", &garbage).await.expect(200)), owners(&put));
+        assert_eq!(admin.patch(&one, "merge-patch", &garbage).await.expect(200).owners(), put.owners());
         let reset = admin.patch(&one, "merge-patch", &json!({"metadata": {"managedFields": [{}]}})).await.expect(200);
         assert_eq!(reset.json["metadata"].get("managedFields"), None);
-        apply(admin, &one, "a", &config_map(json!({"n": "1"}))).await.expect(200);
+        admin.apply(&one, "a", &config_map(json!({"n": "1"}))).await.expect(200);
         let mut emptied = admin.get(&one).await.json;
         emptied["metadata"]["managedFields"] = json!([]);
         assert_eq!(admin.put(&one, &emptied).await.expect(200).json["metadata"].get("managedFields"), None);
@@ -282,24 +264,24 @@ fn subresources() {
             }
             object
         };
-        apply(admin, &format!("{one}/status"), "s", &head(json!({}))).await.expect(404);
+        admin.apply(&format!("{one}/status"), "s", &head(json!({}))).await.expect(404);
         let mut with_status = pod.clone();
         with_status["status"] = json!({"message": "not from here"});
-        let made = apply(admin, one, "a", &with_status).await.expect(201);
-        assert!(!owners(&made)[0].contains("f:status"), "{:?}", owners(&made));
+        let made = admin.apply(one, "a", &with_status).await.expect(201);
+        assert!(!made.owners()[0].contains("f:status"), "{:?}", made.owners());
         let status =
             head(json!({"status": {"message": "m", "conditions": [{"type": "T", "status": "True"}]}, "spec": {"nodeName": "n"}}));
-        let applied = apply(admin, &format!("{one}/status"), "s", &status).await.expect(200);
+        let applied = admin.apply(&format!("{one}/status"), "s", &status).await.expect(200);
         assert_eq!((applied.at("/status/message"), applied.json["spec"].get("nodeName")), ("m", None));
         assert_eq!(
-            owners(&applied)[1],
+            applied.owners()[1],
             r#"s Apply status {"f:status":{"f:conditions":{"k:{\"type\":\"T\"}":{".":{},"f:status":{},"f:type":{}}},"f:message":{}}}"#
         );
         let kubelet = [("content-type", "application/strategic-merge-patch+json"), ("user-agent", "kubelet/v1.36.2")];
         let reported = json!({"status": {"message": "k", "phase": "Running"}});
         let reported = admin.send("PATCH", &format!("{one}/status"), &kubelet, Some(&reported)).await.expect(200);
-        assert!(owners(&reported).contains(&r#"kubelet Update status {"f:status":{"f:message":{},"f:phase":{}}}"#.to_owned()));
-        let refused = apply(admin, &format!("{one}/status"), "s", &status).await.expect(409);
+        assert!(reported.owners().contains(&r#"kubelet Update status {"f:status":{"f:message":{},"f:phase":{}}}"#.to_owned()));
+        let refused = admin.apply(&format!("{one}/status"), "s", &status).await.expect(409);
         assert_eq!(
             refused.message(),
             "Apply failed with 1 conflict: conflict with \"kubelet\" with subresource \"status\" using v1: .status.message"
@@ -307,7 +289,7 @@ fn subresources() {
         // A status write cannot take managers away.
         let reset = json!({"metadata": {"managedFields": [{}]}});
         let kept = admin.patch(&format!("{one}/status"), "merge-patch", &reset).await.expect(200);
-        assert_eq!(owners(&kept), owners(&reported));
+        assert_eq!(kept.owners(), reported.owners());
     });
 }
 
@@ -316,26 +298,26 @@ fn scales() {
     test(|cluster| async move {
         let (admin, one) = (&cluster.admin, format!("{DEPLOYMENTS}/d"));
         let scale = |replicas: i64| json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": {"replicas": replicas}});
-        apply(admin, &one, "a", &deployment(json!({"replicas": 1}))).await.expect(201);
-        let refused = apply(admin, &format!("{one}/scale"), "hpa", &scale(4)).await.expect(409);
+        admin.apply(&one, "a", &deployment(json!({"replicas": 1}))).await.expect(201);
+        let refused = admin.apply(&format!("{one}/scale"), "hpa", &scale(4)).await.expect(409);
         assert_eq!(refused.message(), "Apply failed with 1 conflict: conflict with \"a\": .spec.replicas");
-        let scaled = apply(admin, &format!("{one}/scale"), "hpa&force=true", &scale(4)).await.expect(200);
+        let scaled = admin.apply(&format!("{one}/scale"), "hpa&force=true", &scale(4)).await.expect(200);
         assert_eq!((&scaled.json["spec"]["replicas"], scaled.json["metadata"].get("managedFields")), (&json!(4), None));
         let now = admin.get(&one).await;
-        assert!(owners(&now).contains(&r#"hpa Apply scale {"f:spec":{"f:replicas":{}}}"#.to_owned()), "{:?}", owners(&now));
+        assert!(now.owners().contains(&r#"hpa Apply scale {"f:spec":{"f:replicas":{}}}"#.to_owned()), "{:?}", now.owners());
         let patched = admin.patch(&format!("{one}/scale?fieldManager=k"), "merge-patch", &json!({"spec": {"replicas": 5}})).await;
         patched.expect(200);
         let now = admin.get(&one).await;
         let entry = now.json["metadata"]["managedFields"].as_array().and_then(|all| all.iter().find(|one| one["manager"] == "k"));
         let entry = entry.expect("an entry");
         assert_eq!((&entry["apiVersion"], &entry["subresource"]), (&json!("apps/v1"), &json!("scale")));
-        assert!(owners(&now).iter().all(|owner| !owner.starts_with("hpa")));
-        let refused = apply(admin, &one, "a", &deployment(json!({"replicas": 1}))).await.expect(409);
+        assert!(now.owners().iter().all(|owner| !owner.starts_with("hpa")));
+        let refused = admin.apply(&one, "a", &deployment(json!({"replicas": 1}))).await.expect(409);
         assert_eq!(
             refused.message(),
             "Apply failed with 1 conflict: conflict with \"k\" with subresource \"scale\" using apps/v1: .spec.replicas"
         );
-        let handed = apply(admin, &one, "a", &deployment(json!({}))).await.expect(200);
+        let handed = admin.apply(&one, "a", &deployment(json!({}))).await.expect(200);
         assert_eq!(handed.json["spec"]["replicas"], 5, "the scaler keeps what it owns");
     });
 }
@@ -347,8 +329,8 @@ fn kubectl_moves_from_the_client_to_the_server() {
         let mut object = deployment(json!({"replicas": 1}));
         object["metadata"]["annotations"] = json!({LAST_APPLIED: deployment(json!({"replicas": 1})).to_string()});
         admin.post(&format!("{DEPLOYMENTS}?fieldManager=kubectl-client-side-apply"), &object).await.expect(201);
-        apply(admin, &one, "other", &deployment(json!({"replicas": 2}))).await.expect(409);
-        let moved = apply(admin, &one, "kubectl", &deployment(json!({"replicas": 2}))).await.expect(200);
+        admin.apply(&one, "other", &deployment(json!({"replicas": 2}))).await.expect(409);
+        let moved = admin.apply(&one, "kubectl", &deployment(json!({"replicas": 2}))).await.expect(200);
         assert_eq!(moved.json["spec"]["replicas"], 2);
         let annotation: Value =
             serde_json::from_str(moved.json["metadata"]["annotations"][LAST_APPLIED].as_str().expect("kept for the client"))
@@ -356,7 +338,7 @@ fn kubectl_moves_from_the_client_to_the_server() {
         assert_eq!(annotation, deployment(json!({"replicas": 2})));
         let patched = json!({"spec": {"replicas": 7}});
         admin.patch(&format!("{one}?fieldManager=u"), "merge-patch", &patched).await.expect(200);
-        apply(admin, &one, "kubectl", &deployment(json!({"replicas": 2}))).await.expect(409);
+        admin.apply(&one, "kubectl", &deployment(json!({"replicas": 2}))).await.expect(409);
     });
 }
 
@@ -371,15 +353,15 @@ fn applying_needs_rights() {
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "eve"}]});
         admin.post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &binding).await.expect(201);
         let (eve, one) = (cluster.caller("eve", &["system:authenticated"]), format!("{MAPS}/m"));
-        let refused = apply(&eve, &one, "a", &config_map(json!({"k": "v"}))).await.expect(403);
+        let refused = eve.apply(&one, "a", &config_map(json!({"k": "v"}))).await.expect(403);
         assert_eq!(
             refused.message(),
             "configmaps \"m\" is forbidden: User \"eve\" cannot create resource \"configmaps\" in API group \"\" in the namespace \"default\""
         );
         admin.post(MAPS, &config_map(json!({}))).await.expect(201);
-        apply(&eve, &one, "a", &config_map(json!({"k": "v"}))).await.expect(200);
+        eve.apply(&one, "a", &config_map(json!({"k": "v"}))).await.expect(200);
         let stale = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "resourceVersion": "1"}});
-        let refused = apply(admin, &one, "a", &stale).await.expect(409);
+        let refused = admin.apply(&one, "a", &stale).await.expect(409);
         assert!(refused.message().contains("the object has been modified"), "{}", refused.message());
     });
 }
@@ -390,30 +372,30 @@ fn every_kind_can_be_applied() {
         let admin = &cluster.admin;
         let service =
             json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}});
-        let made = apply(admin, "/api/v1/namespaces/default/services/s", "a", &service).await.expect(201);
-        assert!(owners(&made)[0].contains(r#"k:{\"port\":80,\"protocol\":\"TCP\"}"#), "{:?}", owners(&made));
-        apply(admin, "/api/v1/namespaces/default/services/s", "a", &service).await.expect(200);
+        let made = admin.apply("/api/v1/namespaces/default/services/s", "a", &service).await.expect(201);
+        assert!(made.owners()[0].contains(r#"k:{\"port\":80,\"protocol\":\"TCP\"}"#), "{:?}", made.owners());
+        admin.apply("/api/v1/namespaces/default/services/s", "a", &service).await.expect(200);
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}});
-        let made = apply(admin, "/api/v1/namespaces/n", "a", &namespace).await.expect(201);
-        let again = apply(admin, "/api/v1/namespaces/n", "b", &namespace).await.expect(200);
-        assert!(owners(&made).is_empty(), "nobody owns a name");
-        assert!(owners(&again).iter().all(|owner| owner.starts_with("before-first-apply")), "{:?}", owners(&again));
+        let made = admin.apply("/api/v1/namespaces/n", "a", &namespace).await.expect(201);
+        let again = admin.apply("/api/v1/namespaces/n", "b", &namespace).await.expect(200);
+        assert!(made.owners().is_empty(), "nobody owns a name");
+        assert!(again.owners().iter().all(|owner| owner.starts_with("before-first-apply")), "{:?}", again.owners());
         let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "r"},
             "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]});
-        let made = apply(admin, "/apis/rbac.authorization.k8s.io/v1/clusterroles/r", "a", &role).await.expect(201);
-        assert_eq!(owners(&made), [r#"a Apply  {"f:rules":{}}"#]);
+        let made = admin.apply("/apis/rbac.authorization.k8s.io/v1/clusterroles/r", "a", &role).await.expect(201);
+        assert_eq!(made.owners(), [r#"a Apply  {"f:rules":{}}"#]);
         let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}, "spec": {"holderIdentity": "h"}});
         let path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/l";
-        apply(admin, path, "a", &lease).await.expect(201);
+        admin.apply(path, "a", &lease).await.expect(201);
         admin.delete(path, &json!({})).await.expect(200);
         let finalized =
             json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l", "finalizers": ["x/y"]}});
-        apply(admin, path, "a", &finalized).await.expect(201);
+        admin.apply(path, "a", &finalized).await.expect(201);
         admin.delete(path, &json!({})).await.expect(200);
         let going = admin.get(path).await.expect(200);
-        assert_eq!(owners(&going), [r#"a Apply  {"f:metadata":{"f:finalizers":{"v:\"x/y\"":{}}}}"#]);
+        assert_eq!(going.owners(), [r#"a Apply  {"f:metadata":{"f:finalizers":{"v:\"x/y\"":{}}}}"#]);
         let bare = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}});
-        apply(admin, path, "a", &bare).await.expect(200);
+        admin.apply(path, "a", &bare).await.expect(200);
         admin.get(path).await.expect(404);
     });
 }

@@ -41,6 +41,17 @@ impl Answer {
         self.json.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// `manager operation subresource fields` of each entry of `managedFields`.
+    pub fn owners(&self) -> Vec<String> {
+        let entries = self.json["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+        let shown = |entry: &Value| {
+            let names = [text(entry, "manager"), text(entry, "operation"), text(entry, "subresource")];
+            format!("{} {}", names.join(" "), entry["fieldsV1"])
+        };
+        entries.iter().map(shown).collect()
+    }
+
     /// Checks the HTTP status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
@@ -79,6 +90,11 @@ impl Caller {
     }
     pub async fn patch(&self, path: &str, kind: &str, body: &Value) -> Answer {
         self.send("PATCH", path, &[("content-type", &format!("application/{kind}+json"))], Some(body)).await
+    }
+    /// Applies as `manager`, which may carry further query parameters.
+    pub async fn apply(&self, path: &str, manager: &str, object: &Value) -> Answer {
+        let path = format!("{path}?fieldManager={manager}");
+        self.send("PATCH", &path, &[("content-type", "application/apply-patch+yaml")], Some(object)).await
     }
     pub async fn delete(&self, path: &str, options: &Value) -> Answer {
         self.send("DELETE", path, &[], Some(options)).await

@@ -7,6 +7,7 @@ mod evictions;
 mod harness;
 mod kinds;
 mod lists;
+mod ownership;
 mod patches;
 mod pods;
 mod services;
