@@ -68,6 +68,8 @@ pub struct InFlight {
 pub struct Answered<'a> {
     /// What was asked.
     pub info: &'a crate::http::RequestInfo,
+    /// Whether the patch is the application of a configuration.
+    pub is_apply: bool,
     /// HTTP status.
     pub code: u16,
     /// Time to the answer's head.
@@ -86,7 +88,9 @@ impl Metrics {
         let mut guard = self.state();
         let state = &mut *guard;
         state.key.clear();
-        if info.is_resource {
+        if answered.is_apply {
+            state.key.push_str("APPLY");
+        } else if info.is_resource {
             state.key.extend(info.verb.chars().map(|letter| letter.to_ascii_uppercase()));
         } else {
             state.key.push_str("GET");

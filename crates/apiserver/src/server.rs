@@ -9,6 +9,7 @@ use daruma_client::{Body, Transport, TransportError};
 use daruma_store::{Expect, KeyValue, Outcome, Store, Write};
 use daruma_world::World;
 use futures::future::BoxFuture;
+use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use serde_json::Value;
 
@@ -25,6 +26,7 @@ use crate::metrics::{Answered, Metrics};
 use crate::registry::{Registry, Resource};
 use crate::services::Allocator;
 use crate::user::{MASTERS, User};
+use crate::verbs::apply;
 
 /// Longest time of a request that is not long-running (`RequestTimeout`).
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);
@@ -106,12 +108,13 @@ impl ApiServer {
         let started = self.world.monotonic();
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
+        let is_apply = info.verb == "patch" && request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == apply::MEDIA_TYPE);
         let response = match self.clone().admit(&info, query, request).await {
             Ok(response) => response,
             Err(error) => answer::error(&error),
         };
         let duration = self.world.monotonic().saturating_sub(started);
-        self.metrics.answered(Answered { info: &info, code: response.status().as_u16(), duration });
+        self.metrics.answered(Answered { info: &info, is_apply, code: response.status().as_u16(), duration });
         response
     }
 

@@ -80,9 +80,10 @@ impl<S: Schema> Rules<'_, S> {
         Ok(((!equal(live, &new)).then_some(new), managers))
     }
 
-    /// Managers whose fields are named in the version of the objects.
+    /// Managers whose fields are named in the version of the objects, by the types of today.
     fn current(&self, managers: Managers) -> Managers {
-        managers.into_iter().filter(|(_, owned)| owned.api_version == self.api_version).collect()
+        let of_version = managers.into_iter().filter(|(_, owned)| owned.api_version == self.api_version);
+        of_version.map(|(id, owned)| (id, Owned { set: owned.set.with_whole_fields(self.schema), ..owned })).collect()
     }
 
     /// Takes from all but `writer` what differs between the objects.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::element::{Path, PathElement};
-use super::schema::{Schema, Shape};
+use super::schema::{ListKind, Schema, Shape};
 
 /// A set of paths as a tree: what belongs to the set at this place, and what does below.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -119,6 +119,32 @@ impl Set {
             children.insert(element.clone(), child.with_named_fields(below));
         }
         Self { members, children }
+    }
+
+    /// The set in which what is below a field that is replaced as a whole is that field: its type may have been a granular
+    /// one where the set was written (`ReconcileFieldSetWithSchema`).
+    pub(super) fn with_whole_fields<S: Schema>(self, schema: S) -> Self {
+        let shape = schema.shape();
+        let mut out = Self { members: self.members, children: BTreeMap::new() };
+        for (element, child) in self.children {
+            let below = match (&element, shape) {
+                (PathElement::Field(name), Shape::Map { of, .. }) => schema.field(name).or(of),
+                (_, Shape::List { of, .. }) => Some(of),
+                _ => None,
+            };
+            match below.map(|below| (below, below.shape())) {
+                Some((_, Shape::Untyped | Shape::List { kind: ListKind::Atomic, .. } | Shape::Map { atomic: true, .. })) => {
+                    out.members.insert(element);
+                }
+                Some((below, _)) => {
+                    out.children.insert(element, child.with_whole_fields(below));
+                }
+                None => {
+                    out.children.insert(element, child);
+                }
+            }
+        }
+        out
     }
 
     /// All paths: those of a place before those below it, each in order.

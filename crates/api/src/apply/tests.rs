@@ -238,6 +238,19 @@ fn updates_are_tracked_from_the_first_apply_on() {
 }
 
 #[test]
+fn owners_of_parts_own_what_has_become_one() {
+    let mut world = World::new();
+    world.apply("a", json!({"spec": {"selector": {"x": "y"}}}));
+    world.update("u", |object| {
+        object["metadata"]["managedFields"][0]["fieldsV1"] =
+            json!({"f:spec": {"f:selector": {".": {}, "f:x": {}}, "f:containers": {"k:{\"name\":\"c\"}": {"f:args": {"i:0": {}}}}}});
+        object["metadata"]["labels"] = json!({"l": "m"});
+    });
+    let whole = r#"a Apply {"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{"f:args":{}}},"f:selector":{}}}"#;
+    assert_eq!(world.owners()[0], whole);
+}
+
+#[test]
 fn subresources_have_entries_of_their_own() {
     let mut world = World::new();
     world.apply("a", json!({"spec": {"replicas": 1}}));

@@ -51,6 +51,8 @@ fn applying_makes_and_changes_objects() {
         assert_eq!(same.json, made.json, "neither revision nor time have changed");
         let without = admin.apply(&one, "a", &deployment(json!({}))).await.expect(200);
         assert_eq!((&without.json["spec"]["replicas"], &without.json["metadata"]["generation"]), (&json!(1), &json!(2)));
+        let metrics = admin.get("/metrics").await.expect(200);
+        assert!(metrics.text.contains(r#"verb="APPLY""#));
         let yaml = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {paused: true}\n";
         let headers = [("content-type", "application/apply-patch+yaml")];
         let path = format!("{one}?fieldManager=b");
