@@ -81,12 +81,6 @@ pub struct FieldManager<'a, S> {
 }
 
 impl<S: Schema> FieldManager<'_, S> {
-    /// Whether a write has anything to track: an object has managers when somebody has applied a configuration to it, or
-    /// when the writer says who they are.
-    pub fn concerns(live: &Value, new: &Value) -> bool {
-        managed_fields(live).is_some() || managed_fields(new).is_some()
-    }
-
     /// A write of `new` over `live` by `manager`, other than by applying. Sets the managers of `new`.
     ///
     /// Managers that cannot be told are dropped: a write never fails for them.
@@ -212,6 +206,12 @@ impl<S: Schema> FieldManager<'_, S> {
         let version = format!("{core}{}", self.api_version);
         format!("{}/{}; {version}, Kind={}", text("/metadata/namespace"), text("/metadata/name"), text("/kind"))
     }
+}
+
+/// Whether a write has anything to track: an object has managers when somebody has applied a configuration to it, or when
+/// the writer says who they are. Every other write pays these two look-ups.
+pub fn is_tracked(live: &Value, new: &Value) -> bool {
+    managed_fields(live).is_some() || managed_fields(new).is_some()
 }
 
 /// The managers of `old`, where those of `new` are the same but for the times of their writes.

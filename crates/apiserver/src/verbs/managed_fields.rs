@@ -15,12 +15,6 @@ use serde_json::Value;
 use crate::document;
 use crate::registry::Resource;
 
-/// Whether a write has managers to track: an object has some when somebody has applied a configuration to it, or when the
-/// writer says who they are. Every other write pays two look-ups.
-pub fn concern(live: &Value, new: &Value) -> bool {
-    FieldManager::<View>::concerns(live, new)
-}
-
 /// What is written: a kind's objects by one way.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
@@ -54,7 +48,7 @@ impl<'a> Target<'a> {
 
     /// Tracks a write of `new` over `live` by `manager`.
     pub fn track(&self, now: Timestamp, live: &Value, new: &mut Value, manager: &str) {
-        if !concern(live, new) {
+        if !apply::is_tracked(live, new) {
             return;
         }
         if self.with(now, |fields| fields.update(live, new, manager)).is_none() {

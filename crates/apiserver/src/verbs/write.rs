@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use daruma_api::apply::is_tracked;
 use daruma_api::status::{ApiError, FieldError};
 use daruma_client::names;
 use daruma_store::{Expect, KeyValue, Outcome, Write};
@@ -129,7 +130,7 @@ impl Writer<'_> {
 
     /// Tells who owns what, where the object has managers.
     fn track(&self, resource: &Resource, live: &Value, new: &mut Value) {
-        if let Some(call) = self.tracked.filter(|_| managed_fields::concern(live, new)) {
+        if let Some(call) = self.tracked.filter(|_| is_tracked(live, new)) {
             Target::of(resource, self.subresource).track(self.server.world.now(), live, new, &call.manager());
         }
     }

@@ -79,7 +79,21 @@ fn options_are_checked() {
         );
         let bell = admin.apply(&one, "a%07", &object).await.expect(422);
         assert!(bell.message().contains("invalid character U+0007 (at position 1)"), "{}", bell.message());
+        let bad = admin.apply(&one, "a&fieldValidation=Bad", &object).await.expect(422);
+        assert_eq!(
+            bad.message(),
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Bad\": \
+             supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
+        );
         admin.post(MAPS, &object).await.expect(201);
+        let mut other = object.clone();
+        other["metadata"]["uid"] = json!("u");
+        let immutable = admin.apply(&one, "a", &other).await.expect(422);
+        assert!(
+            immutable.message().contains("metadata.uid: Invalid value: \"u\": field is immutable"),
+            "{}",
+            immutable.message()
+        );
         let forced = admin.patch(&format!("{one}?force=false"), "merge-patch", &json!({})).await.expect(422);
         assert_eq!(
             forced.message(),
