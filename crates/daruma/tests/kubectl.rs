@@ -6,6 +6,7 @@ mod harness;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use harness::Test;
 use harness::api_server::ApiServer;
@@ -14,6 +15,10 @@ use serde_json::Value;
 const TESTS: &[Test] = &[
     Test { needs_cluster: false, ..harness::test("server_side_apply", server_side_apply) },
     Test { needs_cluster: false, ..harness::test("from_the_client_to_the_server", from_the_client_to_the_server) },
+    Test {
+        needs_cluster: false,
+        ..harness::test("controllers_write_into_what_was_applied", controllers_write_into_what_was_applied)
+    },
 ];
 
 const MANIFEST: &str = "
@@ -156,4 +161,29 @@ fn from_the_client_to_the_server() {
         .expect("kubectl starts");
     assert!(edited.status.success(), "{}", String::from_utf8_lossy(&edited.stderr));
     assert!(setting.owners().contains(&"kubectl-edit Update ".to_owned()), "{:?}", setting.owners());
+}
+
+/// Typed clients carry managers along; what they change is theirs, and the next apply does not mind.
+fn controllers_write_into_what_was_applied() {
+    let mut setting = Setting::new("controllers");
+    let file = setting.manifest(MANIFEST);
+    let apply = ["apply", "--server-side", "-f", text(&file)];
+    setting.kubectl(&apply);
+    let flags = ["--leader-elect=false".to_owned(), "--use-service-account-credentials=true".into()];
+    setting.server.component("kube-controller-manager", "system:kube-controller-manager", &flags);
+    let wanted = ["kubectl Apply ", "kube-controller-manager Update status"];
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let owners = setting.owners();
+        if wanted.iter().all(|wanted| owners.iter().any(|owner| owner == wanted)) {
+            assert_eq!(owners.len(), wanted.len(), "{owners:?}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "{owners:?}; {}", setting.server.log("kube-controller-manager"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    setting.kubectl(&apply);
+    let replicas =
+        setting.kubectl(&["get", "replicasets", "-o=jsonpath={.items[*].spec.replicas} {.items[*].metadata.managedFields}"]);
+    assert_eq!(replicas.trim(), "2", "nobody has applied a ReplicaSet");
 }
