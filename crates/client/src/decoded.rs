@@ -18,6 +18,9 @@ const FIRST_SWEEP: usize = 1024;
 /// With fewer objects than this the time of a copy is worth more than the room that it saves.
 const CROWD: usize = 2_000;
 
+/// A smaller object's lists have little room to spare.
+const BULKY_BYTES: usize = 1024;
+
 /// Longest beginning of an object that says its kind and version.
 const TYPE_BYTES: usize = 160;
 
@@ -52,7 +55,8 @@ impl DecodedObjects {
         if let Some(object) = known.and_then(|object| object.downcast::<K>().ok()) {
             return Ok(object);
         }
-        let object: Arc<K> = if is_crowded { fresh(text)? } else { serde_json::from_str(text).map(Arc::new)? };
+        let is_tight = is_crowded && text.len() >= BULKY_BYTES;
+        let object: Arc<K> = if is_tight { fresh(text)? } else { serde_json::from_str(text).map(Arc::new)? };
         let weak: Weak<K> = Arc::downgrade(&object);
         let mut kept = self.kept();
         kept.objects.insert(key, weak);

@@ -184,11 +184,11 @@ impl Inner {
     }
 
     fn scope(&self) -> Option<Scope> {
-        self.ground().and_then(|ground| ground.scope)
+        lock(&self.ground).as_ref()?.scope.clone()
     }
 
     fn age_clock(&self) -> Duration {
-        self.ground().map_or(Duration::ZERO, |ground| ground.world.monotonic())
+        lock(&self.ground).as_ref().map_or(Duration::ZERO, |ground| ground.world.monotonic())
     }
 
     /// Takes a time between two bounds, by chance.
@@ -328,7 +328,9 @@ impl SimRuntime {
 
     /// A number that changes whenever a container's process begins or ends; `None` without power, when none lives.
     pub fn turns(&self) -> Option<u64> {
-        let has_power = self.inner.ground().is_some_and(|ground| ground.scope.is_none_or(|scope| !scope.is_dead()));
+        let ground = lock(&self.inner.ground);
+        let has_power = ground.as_ref().is_some_and(|ground| ground.scope.as_ref().is_none_or(|scope| !scope.is_dead()));
+        drop(ground);
         has_power.then(|| self.inner.state().turns)
     }
 
