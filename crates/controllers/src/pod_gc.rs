@@ -19,13 +19,40 @@ use serde_json::{Value, json};
 use crate::node_lifecycle::health::is_ready;
 use crate::node_taints;
 use crate::pods;
-use crate::shared::BY_NODE;
+use crate::shared::{BY_NODE, PASSING};
 use crate::shell::Context;
 
 /// How often pods are looked at.
 const PERIOD: Duration = Duration::from_secs(20);
 /// How long a node must be gone before its pods are.
 pub const QUARANTINE: Duration = Duration::from_secs(40);
+
+/// The value of [`PASSING`] for pods that have ended, and for those that are being deleted.
+const ENDED: &str = "ended";
+const GOING: &str = "going";
+
+/// Under what the index [`PASSING`] files a pod: most pods under nothing.
+pub(crate) fn passing(pod: &Pod) -> Vec<String> {
+    let mut values = Vec::new();
+    if !matches!(pods::phase(pod), "Pending" | "Running" | "Unknown") {
+        values.push(ENDED.to_owned());
+    }
+    if pod.is_being_deleted() {
+        values.push(GOING.to_owned());
+    }
+    values
+}
+
+/// The pods that the collector may have something to do with.
+#[derive(Debug, Default)]
+pub struct Candidates {
+    /// Those that have ended.
+    pub ended: Vec<Arc<Pod>>,
+    /// Those that are being deleted.
+    pub going: Vec<Arc<Pod>>,
+    /// Those of nodes that are known to be gone.
+    pub orphans: Vec<Arc<Pod>>,
+}
 
 /// Why a pod is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +67,11 @@ pub enum Why {
     Unscheduled,
 }
 
-/// Pods to delete, in order. `gone` are nodes that are known to be gone.
-pub fn plan(pods: &[Arc<Pod>], nodes: &[Arc<Node>], threshold: i64, gone: &BTreeSet<String>) -> Vec<(Why, Arc<Pod>)> {
+/// Pods to delete, in order.
+pub fn plan(pods: Candidates, nodes: &[Arc<Node>], threshold: i64) -> Vec<(Why, Arc<Pod>)> {
+    let Candidates { mut ended, going, orphans } = pods;
     let mut plan = Vec::new();
     if threshold > 0 {
-        let ended = pods.iter().filter(|pod| !matches!(pods::phase(pod), "Pending" | "Running" | "Unknown")).cloned();
-        let mut ended: Vec<Arc<Pod>> = ended.collect();
         let surplus = ended.len().saturating_sub(usize::try_from(threshold).unwrap_or(usize::MAX));
         if surplus > 0 {
             sort(&mut ended);
@@ -57,14 +83,12 @@ pub fn plan(pods: &[Arc<Pod>], nodes: &[Arc<Node>], threshold: i64, gone: &BTree
         .filter(|node| !is_ready(node) && node_taints::taints(node).iter().any(|taint| taint.key == OUT_OF_SERVICE))
         .map(|node| node.name())
         .collect();
-    let mut lost: Vec<Arc<Pod>> =
-        pods.iter().filter(|pod| pod.is_being_deleted() && dead.contains(pods::node_name(pod))).cloned().collect();
+    let mut lost: Vec<Arc<Pod>> = going.iter().filter(|pod| dead.contains(pods::node_name(pod))).cloned().collect();
     sort(&mut lost);
     plan.extend(lost.into_iter().map(|pod| (Why::OutOfService, pod)));
-    let orphans = pods.iter().filter(|pod| gone.contains(pods::node_name(pod)));
-    plan.extend(orphans.map(|pod| (Why::Orphaned, pod.clone())));
-    let unbound = pods.iter().filter(|pod| pod.is_being_deleted() && pods::node_name(pod).is_empty());
-    plan.extend(unbound.map(|pod| (Why::Unscheduled, pod.clone())));
+    plan.extend(orphans.into_iter().map(|pod| (Why::Orphaned, pod)));
+    let unbound = going.into_iter().filter(|pod| pods::node_name(pod).is_empty());
+    plan.extend(unbound.map(|pod| (Why::Unscheduled, pod)));
     plan
 }
 
@@ -136,23 +160,22 @@ struct Collector {
 
 impl Collector {
     async fn collect(&self) {
-        let pods = self.context.shared.pods.list();
-        let named = self.context.shared.pods.index_values(BY_NODE);
+        let all = &self.context.shared.pods;
+        let named = all.index_values(BY_NODE);
         let nodes = self.context.shared.nodes.list();
         let now = self.context.world.monotonic();
         let suspects = self.quarantine.lock().expect("no panic while held").update(&named, &nodes, now);
-        let mut gone = BTreeSet::new();
+        let mut orphans = Vec::new();
         for name in suspects {
             // Not to be found in our copy proves nothing: ask.
             match self.context.client.all::<Node>().find(&name).await {
-                Ok(None) => {
-                    gone.insert(name);
-                }
+                Ok(None) => orphans.extend(all.by_index(BY_NODE, &name)),
                 Ok(Some(_)) => {}
                 Err(error) => tracing::debug!(node = name, %error, "cannot look the node up"),
             }
         }
-        let plan = plan(&pods, &nodes, self.context.config.terminated_pod_gc_threshold, &gone);
+        let candidates = Candidates { ended: all.by_index(PASSING, ENDED), going: all.by_index(PASSING, GOING), orphans };
+        let plan = plan(candidates, &nodes, self.context.config.terminated_pod_gc_threshold);
         let outcomes = join_all(plan.iter().map(|(why, pod)| self.fail_and_delete(pod, *why))).await;
         for ((why, pod), outcome) in plan.iter().zip(outcomes) {
             if let Err(error) = outcome
@@ -210,7 +233,9 @@ mod tests {
             with("unbound", "", "Pending", true, 1),
             with("waiting", "", "Pending", false, 1),
         ];
-        let plan = plan(&pods, &nodes, 1, &BTreeSet::from(["gone".to_owned()]));
+        let filed = |value: &str| pods.iter().filter(|pod| passing(pod).iter().any(|one| one == value)).cloned().collect();
+        let orphans = pods.iter().filter(|pod| pods::node_name(pod) == "gone").cloned().collect();
+        let plan = plan(Candidates { ended: filed(ENDED), going: filed(GOING), orphans }, &nodes, 1);
         let plan: Vec<(Why, &str)> = plan.iter().map(|(why, pod)| (*why, pod.name())).collect();
         let expected = [
             (Why::Terminated, "evicted"),

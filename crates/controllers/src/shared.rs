@@ -17,6 +17,9 @@ pub(crate) const BY_NODE: &str = "node";
 /// Index of objects by the uid of their controller; orphans are under `namespace/NAMESPACE`.
 pub(crate) const BY_CONTROLLER: &str = "controller";
 
+/// Index of the few pods that have ended or are being deleted.
+pub(crate) const PASSING: &str = "passing";
+
 /// Name of the ConfigMap that holds the cluster's CA.
 pub(crate) const ROOT_CA_CONFIG_MAP: &str = "kube-root-ca.crt";
 /// Namespace of the nodes' leases.
@@ -69,6 +72,7 @@ impl Shared {
             if node.is_empty() { Vec::new() } else { vec![node.to_owned()] }
         });
         shared.pods.add_index(BY_CONTROLLER, |pod| vec![controller_key(pod)]);
+        shared.pods.add_index(PASSING, crate::pod_gc::passing);
         shared.replica_sets.add_index(BY_CONTROLLER, |set| vec![controller_key(set)]);
         shared
     }

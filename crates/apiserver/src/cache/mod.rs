@@ -5,6 +5,7 @@
 
 mod feed;
 mod filter;
+mod history;
 mod placed;
 mod resource_cache;
 mod watcher;

@@ -8,6 +8,7 @@ use daruma_store::{Event, KeyValue};
 use tokio::sync::{Notify, mpsc};
 
 use super::filter::IndexKey;
+use super::history::{Past, Sieve};
 use super::placed::Placed;
 use super::watcher::CAPACITY;
 use super::{Delivery, EventType, Filter, Watcher};
@@ -121,7 +122,7 @@ struct State {
     /// The revision at which the objects were loaded.
     base: u64,
     snapshot: Snapshot,
-    history: VecDeque<Arc<Change>>,
+    history: VecDeque<Past>,
     history_bytes: usize,
     /// Changes up to here have left the history.
     floor: u64,
@@ -217,10 +218,12 @@ impl ResourceCache {
         if revision < state.floor {
             return Err(TooOld { requested: revision, oldest: state.floor });
         }
-        let start = state.history.partition_point(|change| change.revision <= revision);
-        // Most watchers of a large cluster want little of it: they do not keep the rest alive.
-        let is_wanted = |change: &&Arc<Change>| change.seen_through(filter).is_some();
-        let backlog: VecDeque<Arc<Change>> = state.history.range(start..).filter(is_wanted).cloned().collect();
+        let start = state.history.partition_point(|past| past.change.revision <= revision);
+        // Most watchers of a large cluster want little of it: they do not keep the rest alive, nor look at it.
+        let sieve = Sieve::of(filter, self.indexed);
+        let wanted =
+            state.history.range(start..).filter(|past| sieve.may_pass(past) && past.change.seen_through(filter).is_some());
+        let backlog: VecDeque<Arc<Change>> = wanted.map(|past| past.change.clone()).collect();
         Ok(state.register(backlog, revision, filter))
     }
 
@@ -365,11 +368,11 @@ impl State {
 
     fn remember(&mut self, change: Arc<Change>) {
         self.history_bytes += change.weight();
-        self.history.push_back(change);
+        self.history.push_back(Past::new(change, self.snapshot.placed.field()));
         while self.history_bytes > HISTORY_BYTES || self.history.len() > HISTORY_CHANGES {
             let Some(old) = self.history.pop_front() else { break };
-            self.history_bytes -= old.weight();
-            self.floor = old.revision;
+            self.history_bytes -= old.change.weight();
+            self.floor = old.change.revision;
         }
     }
 

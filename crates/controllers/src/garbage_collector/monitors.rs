@@ -2,7 +2,7 @@
 //!
 //! Source: kubernetes pkg/controller/garbagecollector (garbagecollector.go `Sync`, graph_builder.go).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use daruma_api::metav1::Status;
 use daruma_api::status::ApiError;
 use daruma_client::{Client, ClientError, TransportError, split_watch_line};
 use daruma_world::tasks::{AbortOnDrop, Task};
+use foldhash::fast::FixedState;
 use http::Method;
 use http_body_util::BodyExt;
 use serde::Deserialize;
@@ -104,7 +105,7 @@ fn adjust(collector: &Arc<Collector>, resources: Vec<ApiResource>) {
         }
         let listed = Arc::new(AtomicBool::new(false));
         let watch =
-            Watch { collector: collector.clone(), resource: resource.clone(), listed: listed.clone(), known: BTreeMap::new() };
+            Watch { collector: collector.clone(), resource: resource.clone(), listed: listed.clone(), known: HashMap::default() };
         let task: Task = collector.context.world.spawn("garbage-collector-watch", watch.run());
         running.insert(resource, Running { listed, _task: task.abort_on_drop() });
     }
@@ -115,8 +116,8 @@ struct Watch {
     collector: Arc<Collector>,
     resource: ApiResource,
     listed: Arc<AtomicBool>,
-    /// Uid and revision by key.
-    known: BTreeMap<String, (String, String)>,
+    /// Uid and revision by key; looked up for each change of each object, in no order.
+    known: HashMap<String, (String, String), FixedState>,
 }
 
 impl Watch {

@@ -3,11 +3,12 @@
 //! A commit is durable one flush after it was made. A power cut before that loses it, or, where the
 //! disk may tear writes, leaves a prefix of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use daruma_store::embedded::{BackendError, Batch, Change, Loaded, Record};
+use foldhash::fast::FixedState;
 
 use super::{SimDisk, State};
 use crate::clock::nanos;
@@ -19,7 +20,8 @@ const OVERHEAD: u64 = 64;
 #[derive(Default)]
 pub(super) struct StoreFile {
     revision: u64,
-    records: BTreeMap<Arc<str>, Record>,
+    /// In no order: a large cluster has hundreds of thousands, and each write looks one up.
+    records: HashMap<Arc<str>, Record, FixedState>,
     bytes: u64,
     /// On its way to the platter, and when it gets there.
     pending: Option<(u64, Batch)>,
@@ -97,7 +99,8 @@ impl SimDisk {
         let store = state.store(path);
         // The process that made it is gone, but the kernel has it.
         store.settle();
-        let records = store.records.iter().map(|(key, record)| (key.clone(), record.clone())).collect();
+        let mut records: Vec<_> = store.records.iter().map(|(key, record)| (key.clone(), record.clone())).collect();
+        records.sort_by(|(left, _), (right, _)| left.cmp(right));
         Loaded { revision: store.revision, records }
     }
 
