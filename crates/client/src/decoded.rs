@@ -1,8 +1,9 @@
 //! Objects that a neighbour in the same process has decoded already.
 //!
 //! Where clients and server share a process, as in the virtual world, every informer of a collection receives the same
-//! bytes. A server puts one [`DecodedObjects`] into the extensions of its responses, and informers then keep one
-//! object between them. It changes no behaviour: objects of informers are read only.
+//! bytes, and whoever wrote an object gets them first. A server puts one [`DecodedObjects`] into the extensions of its
+//! responses, and writers and informers then keep one object between them. It changes no behaviour: these objects are read
+//! only.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;

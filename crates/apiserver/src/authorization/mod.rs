@@ -38,6 +38,24 @@ pub struct Question<'a> {
     pub fields: Option<&'a Selector>,
 }
 
+impl<'a> Question<'a> {
+    /// What a request asks for, all fields taken.
+    pub fn of(info: &'a RequestInfo) -> Self {
+        Self {
+            verb: &info.verb,
+            is_resource: info.is_resource,
+            group: &info.group,
+            version: &info.version,
+            resource: &info.resource,
+            subresource: &info.subresource,
+            namespace: &info.namespace,
+            name: &info.name,
+            path: &info.path,
+            fields: None,
+        }
+    }
+}
+
 /// An authorizer's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -130,19 +148,7 @@ impl Authorizer {
             }
             _ => None,
         };
-        let question = Question {
-            verb: &info.verb,
-            is_resource: info.is_resource,
-            group: &info.group,
-            version: &info.version,
-            resource: &info.resource,
-            subresource: &info.subresource,
-            namespace: &info.namespace,
-            name: &info.name,
-            path: &info.path,
-            fields: fields.as_ref(),
-        };
-        self.demand(server, user, &question).await
+        self.demand(server, user, &Question { fields: fields.as_ref(), ..Question::of(info) }).await
     }
 }
 

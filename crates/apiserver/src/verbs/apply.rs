@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::create::painter_bytes;
 use super::managed_fields::Target;
 use super::options::Verb;
+use super::patch::ATTEMPTS;
 use super::update::fill_revision;
 use super::write::{Part, Stored, Updated, Writer};
 use crate::authorization::Question;
@@ -26,8 +27,6 @@ use crate::registry::Resource;
 
 /// Media type of configurations.
 pub const MEDIA_TYPE: &str = "application/apply-patch+yaml";
-/// Attempts after a conflict of revisions (`MaxRetryWhenPatchConflicts`).
-const ATTEMPTS: usize = 6;
 
 /// Whether a request applies a configuration.
 pub fn is_apply(call: &Call) -> bool {
@@ -239,18 +238,6 @@ impl Applier<'_> {
 
 /// Whoever makes an object by applying must be allowed to create it (`withAuthorization`).
 async fn demand_create(call: &Call) -> Result<(), ApiError> {
-    let info = &call.info;
-    let question = Question {
-        verb: "create",
-        is_resource: true,
-        group: &info.group,
-        version: &info.version,
-        resource: &info.resource,
-        subresource: &info.subresource,
-        namespace: &info.namespace,
-        name: &info.name,
-        path: &info.path,
-        fields: None,
-    };
+    let question = Question { verb: "create", ..Question::of(&call.info) };
     call.server.authorization.demand(&call.server, &call.user, &question).await
 }

@@ -21,7 +21,7 @@ use crate::http::{answer, body};
 use crate::registry::Resource;
 
 /// Attempts after a conflict (`MaxRetryWhenPatchConflicts`).
-const ATTEMPTS: usize = 6;
+pub const ATTEMPTS: usize = 6;
 
 const ACCEPTED: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
     application/apply-patch+yaml";
