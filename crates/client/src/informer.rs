@@ -4,14 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use daruma_api::k8s_openapi::{Metadata, Resource};
 use daruma_api::meta::ObjectExt;
 use daruma_api::metav1::ObjectMeta;
-use daruma_world::World;
 use daruma_world::tasks::AbortOnDrop;
+use daruma_world::{Task, World};
 use futures::StreamExt;
 use futures::future::{Either, select};
 use serde::Serialize;
@@ -119,17 +119,23 @@ where
 
     /// Starts to list and watch, for as long as the world's scope lives.
     pub fn start(&self) {
-        let informer = self.clone();
-        let world = self.api.client().world().clone();
-        world.clone().spawn("informer", async move { informer.run(world).await });
+        self.spawn();
     }
 
     /// As [`Informer::start`], until the guard is dropped. Handlers that hold the guard's owner must hold it weakly.
     #[must_use = "the copy is no longer kept current once the guard is dropped"]
     pub fn start_scoped(&self) -> AbortOnDrop {
+        self.spawn().abort_on_drop()
+    }
+
+    fn spawn(&self) -> Task {
         let informer = self.clone();
+        let end = Farewell(self.handlers.clone());
         let world = self.api.client().world().clone();
-        world.clone().spawn("informer", async move { informer.run(world).await }).abort_on_drop()
+        world.clone().spawn("informer", async move {
+            let _end = end;
+            informer.run(world).await;
+        })
     }
 
     /// Whether the first list has arrived.
@@ -320,6 +326,16 @@ where
         if let Some(old) = old {
             tell(&handlers, &Delta::Deleted(last.unwrap_or(old)));
         }
+    }
+}
+
+/// Lets the handlers go with the task that calls them: most know somebody who knows the informer.
+struct Farewell<K>(Arc<Mutex<Vec<Handler<K>>>>);
+
+impl<K> Drop for Farewell<K> {
+    fn drop(&mut self) {
+        let handlers = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(handlers);
     }
 }
 

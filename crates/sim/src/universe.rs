@@ -1,8 +1,9 @@
 //! A whole virtual world: many machines, one network, one clock, one seed.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use daruma_world::World;
@@ -150,6 +151,13 @@ impl Universe {
     /// How often a task was polled so far: a measure of work.
     pub fn polls(&self) -> u64 {
         self.inner.core.all_polls()
+    }
+
+    /// Upgrades for as long as anything that knows this world is in memory, which should not be longer than the universe
+    /// itself: a process plays thousands of worlds, one after the other.
+    pub fn vestige(&self) -> Weak<dyn Any + Send + Sync> {
+        let core: Arc<dyn Any + Send + Sync> = self.inner.core.clone();
+        Arc::downgrade(&core)
     }
 
     /// Adds a machine, without power at first. `boot` is its init.

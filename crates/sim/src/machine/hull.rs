@@ -171,6 +171,7 @@ impl Hull {
         if let Some(machine) = current {
             machine.inner.hardware.release_all();
             machine.inner.scope.kill();
+            machine.inner.services.forget();
         }
         self.network.set_rules(self.index(), None);
         self.release_burdens();
@@ -239,7 +240,10 @@ impl Hull {
     /// Lets go of everything that could hold on to this one: the end of the world, or of the machine.
     pub(crate) fn forget(&self) {
         let current = self.state().current.take();
-        drop(current);
+        if let Some(machine) = current {
+            machine.inner.services.forget();
+        }
+        self.network.set_rules(self.index(), None);
         if let Some(engine) = self.known_engine() {
             engine.forget();
         }

@@ -159,6 +159,15 @@ impl Services {
         Ok(())
     }
 
+    /// Lets go of what they would run, once nobody will start them again: it may know the machine that they belong to.
+    pub(super) fn forget(&self) {
+        let services = std::mem::take(&mut *self.by_name());
+        for service in services.into_values() {
+            let main = service.state().main.take();
+            drop(main);
+        }
+    }
+
     /// Stops all of them, at the same time.
     pub(super) async fn stop_all(&self, init: &Scope) {
         let services: Vec<Arc<Service>> = self.by_name().values().cloned().collect();
