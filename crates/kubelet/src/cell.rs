@@ -248,39 +248,54 @@ impl PodCell {
 /// All pods of the node by UID. Clones share them.
 #[derive(Clone, Default)]
 pub struct Registry {
-    pods: Arc<Mutex<BTreeMap<String, Arc<PodCell>>>>,
+    pods: Arc<Mutex<Pods>>,
+}
+
+#[derive(Default)]
+struct Pods {
+    by_uid: BTreeMap<String, Arc<PodCell>>,
+    /// Those of them that [`PodCell::has_disk_limits`] names: mostly none, and looked for every 10 s.
+    with_disk_limits: BTreeMap<String, Arc<PodCell>>,
 }
 
 impl Registry {
+    fn pods(&self) -> MutexGuard<'_, Pods> {
+        self.pods.lock().expect("no panic while held")
+    }
+
     /// One pod.
     pub fn get(&self, uid: &str) -> Option<Arc<PodCell>> {
-        self.pods.lock().expect("no panic while held").get(uid).cloned()
+        self.pods().by_uid.get(uid).cloned()
     }
 
     /// All pods, ordered by UID.
     pub fn list(&self) -> Vec<Arc<PodCell>> {
-        self.pods.lock().expect("no panic while held").values().cloned().collect()
+        self.pods().by_uid.values().cloned().collect()
     }
 
     /// Those that are measured against limits of their own.
     pub fn with_disk_limits(&self) -> Vec<Arc<PodCell>> {
-        let pods = self.pods.lock().expect("no panic while held");
-        pods.values().filter(|cell| cell.has_disk_limits).cloned().collect()
+        self.pods().with_disk_limits.values().cloned().collect()
     }
 
     /// Adds a pod; `false` where its UID is known already.
     pub fn insert(&self, cell: &Arc<PodCell>) -> bool {
-        let mut pods = self.pods.lock().expect("no panic while held");
-        if pods.contains_key(&cell.uid) {
+        let mut pods = self.pods();
+        if pods.by_uid.contains_key(&cell.uid) {
             return false;
         }
-        pods.insert(cell.uid.clone(), cell.clone());
+        pods.by_uid.insert(cell.uid.clone(), cell.clone());
+        if cell.has_disk_limits {
+            pods.with_disk_limits.insert(cell.uid.clone(), cell.clone());
+        }
         true
     }
 
     /// Forgets a pod.
     pub fn remove(&self, uid: &str) {
-        self.pods.lock().expect("no panic while held").remove(uid);
+        let mut pods = self.pods();
+        pods.with_disk_limits.remove(uid);
+        pods.by_uid.remove(uid);
     }
 
     /// The pod of a name; one that is not ending is preferred.

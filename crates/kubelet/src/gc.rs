@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daruma_api::meta::ObjectExt;
-use daruma_world::containers::{Container, ContainerState};
+use daruma_world::containers::{Container, ContainerState, Image};
 
 use crate::cell::Source;
 use crate::shared::Shared;
@@ -99,14 +99,17 @@ pub async fn remove_dead(shared: &Shared) {
 /// Looks once a minute, when the node's tick says so.
 pub async fn run(shared: Arc<Shared>) {
     let mut looks: u32 = 0;
+    let mut rotated_at = None;
     loop {
         shared.clean_up_due.notified().await;
         looks = looks.wrapping_add(1);
-        Box::pin(look(&shared, looks.is_multiple_of(IMAGES_EVERY))).await;
+        Box::pin(look(&shared, looks.is_multiple_of(IMAGES_EVERY), &mut rotated_at)).await;
     }
 }
 
-async fn look(shared: &Shared, with_images: bool) {
+/// Looks once. `rotated_at` is the count of the disk's changes at the last look at the logs, which are all as they were
+/// while it is the same.
+async fn look(shared: &Shared, with_images: bool, rotated_at: &mut Option<u64>) {
     let mut in_use = BTreeSet::new();
     for pod in shared.pods.list().iter().map(|cell| cell.pod()) {
         if !in_use.contains(pod.namespace()) {
@@ -120,8 +123,12 @@ async fn look(shared: &Shared, with_images: bool) {
             tracing::debug!(id, %error, "cannot remove a container");
         }
     }
-    for container in containers.iter().filter(|container| is_running(container)) {
-        rotate(shared, container).await;
+    let changes = shared.world.disk.changes();
+    if changes.is_none() || changes != *rotated_at {
+        for container in containers.iter().filter(|container| is_running(container)) {
+            rotate(shared, container).await;
+        }
+        *rotated_at = changes;
     }
     remove_old_sandboxes(shared, &containers).await;
     if with_images {
@@ -189,8 +196,9 @@ async fn images(shared: &Shared, containers: &[Container]) {
     if fullness(usage.available_bytes) < IMAGES_FULL {
         return;
     }
-    let Ok(mut images) = shared.runtime.list_images().await else { return };
-    images.retain(|image| !image.pinned && !containers.iter().any(|container| container.config.image == image.id));
+    let Ok(images) = shared.runtime.list_images().await else { return };
+    let is_unused = |image: &&Image| !image.pinned && !containers.iter().any(|container| container.config.image == image.id);
+    let mut images: Vec<&Image> = images.iter().filter(is_unused).collect();
     images.sort_by_key(|image| std::cmp::Reverse(image.size_bytes));
     let mut available = usage.available_bytes;
     for image in images {

@@ -26,6 +26,15 @@ use crate::recorder::Recorder;
 /// How long the node's own report waits for an answer of the engine.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Space of the node's disk.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Space {
+    /// As it was found last.
+    pub usage: Usage,
+    /// What [`daruma_world::Disk::changes`] said then.
+    seen: Option<u64>,
+}
+
 /// The parts' common ground. Always behind an `Arc`.
 pub struct Shared {
     /// Time, tasks, disk, sockets.
@@ -65,7 +74,7 @@ pub struct Shared {
     /// Pressure conditions.
     pub pressure: Mutex<crate::eviction::Pressure>,
     /// Space of the node's disk at the last look; nothing until then.
-    pub disk: Mutex<Usage>,
+    pub disk: Mutex<Space>,
     /// Lets the node's status be computed now.
     pub node_due: Notify,
     /// Lets a manifest directory in which nothing was found be read again.
@@ -131,6 +140,19 @@ impl Shared {
     pub async fn look(&self, uid: &str) -> Result<crate::view::PodView, daruma_world::containers::ContainerError> {
         let (sandboxes, containers) = self.runtime.list_pod(uid).await?;
         Ok(crate::view::PodView::of(uid, &sandboxes, &containers))
+    }
+
+    /// Space of the node's disk now; nothing where it cannot be told.
+    pub async fn space(&self) -> Usage {
+        let known = || self.disk.lock().expect("no panic while held");
+        let seen = self.world.disk.changes();
+        if seen.is_some() && known().seen == seen {
+            return known().usage;
+        }
+        let usage = self.world.disk.usage(&self.config.root_dir).await;
+        let space = Space { seen: seen.filter(|_| usage.is_ok()), usage: usage.unwrap_or_default() };
+        *known() = space;
+        space.usage
     }
 
     /// Whether the machine is about to be turned off.

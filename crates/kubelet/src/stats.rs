@@ -122,7 +122,7 @@ pub async fn snapshot(shared: &Shared) -> Snapshot {
     let sandboxes = shared.runtime.list_sandboxes().await.unwrap_or_default();
     let containers = shared.runtime.list_containers().await.unwrap_or_default();
     let load = shared.hardware.load().await.unwrap_or_default();
-    let disk = shared.world.disk.usage(&shared.config.root_dir).await.unwrap_or_default();
+    let disk = shared.space().await;
     let mut pods = Vec::new();
     for one in stats {
         let Some(sandbox) = sandboxes.iter().find(|sandbox| sandbox.id == one.sandbox_id) else { continue };

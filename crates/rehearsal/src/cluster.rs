@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use crate::certificates::{self, Names};
 use crate::event_log::EventLog;
 use crate::gate::Gate;
-use crate::invariants::Guard;
+use crate::invariants::{Guard, Violation};
 use crate::machines::LoggedMachines;
 use crate::options::{Options, OptionsError};
 use crate::platform::{SimPlatform, Surroundings};
@@ -254,9 +254,14 @@ impl VirtualCluster {
         bring_up::until_ready(&self.client, &self.shape, &objects, STEP, &|what| tracing::debug!(what)).await
     }
 
-    /// Ends it. What broke an invariant is given back.
-    pub fn stop(self) -> Vec<crate::invariants::Violation> {
+    /// What has broken an invariant so far; nothing where none is checked.
+    pub fn violations(&self) -> Vec<Violation> {
         self.guard.as_ref().map(Guard::violations).unwrap_or_default()
+    }
+
+    /// Ends it. What broke an invariant is given back.
+    pub fn stop(self) -> Vec<Violation> {
+        self.violations()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use daruma_api::apps::v1::Deployment;
 use daruma_api::core::v1::{Node, Pod};
 use daruma_client::{Client, ClientError, ListOptions, Patch};
 use daruma_drill::checks::Verdict;
@@ -114,15 +115,19 @@ impl Rehearsal {
                 Err(_) => return Err(not_ready("a node is not Ready")),
             }
             label(&client, drill).await?;
-            match world.timeout(READY_WITHIN, all_run(&client)).await {
-                Ok(()) => Ok(()),
-                Err(_) => Err(not_ready("a pod does not run")),
+            if world.timeout(READY_WITHIN, all_run(&client)).await.is_err() {
+                return Err(not_ready("a pod does not run"));
             }
+            // A cluster that is said to have stood for long has been scraped before, too.
+            if !preloads.is_empty() && world.timeout(READY_WITHIN, add_ons_available(&client)).await.is_err() {
+                return Err(not_ready("an add-on is not available"));
+            }
+            Ok(())
         })?;
         Ok(Prepared { cluster, seed: self.seed })
     }
 
-    /// [`Rehearsal::prepare`] and [`Prepared::play`].
+    /// [`Rehearsal::prepare`], [`Prepared::play`], and the end of that world.
     ///
     /// # Errors
     /// See [`RehearsalError`].
@@ -142,8 +147,8 @@ impl Prepared {
         &self.cluster
     }
 
-    /// Plays the drill to its end. `interrupted` is asked once a virtual second.
-    pub fn play(self, drill: &Drill, progress: &mut dyn Progress, interrupted: &(dyn Fn() -> bool + Sync)) -> Rehearsed {
+    /// Plays the drill to its end. `interrupted` is asked once a virtual second. The world stays as it is then.
+    pub fn play(&self, drill: &Drill, progress: &mut dyn Progress, interrupted: &(dyn Fn() -> bool + Sync)) -> Rehearsed {
         let cluster = &self.cluster;
         let world = cluster.world();
         let stage = Stage { kind: WorldKind::Sim, world: world.clone(), client: cluster.client(), machines: cluster.machines() };
@@ -167,8 +172,7 @@ impl Prepared {
             let _ = cluster.run(world.timeout(drill.spec.converge_within.duration(), converged));
             guard.settled(world.monotonic());
         }
-        let log = cluster.log().clone();
-        Rehearsed { record, log, violations: self.cluster.stop() }
+        Rehearsed { record, log: cluster.log().clone(), violations: cluster.violations() }
     }
 }
 
@@ -237,6 +241,20 @@ async fn all_run(client: &Client) {
     loop {
         match client.all::<Pod>().list(&waiting).await {
             Ok(pods) if pods.items.is_empty() => return,
+            _ => client.world().sleep(LOOK).await,
+        }
+    }
+}
+
+/// Completes when every add-on that is a Deployment is there in full.
+async fn add_ons_available(client: &Client) {
+    let is_available = |deployment: &Deployment| {
+        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        deployment.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0) >= wanted
+    };
+    loop {
+        match client.namespaced::<Deployment>("kube-system").list(&ListOptions::default()).await {
+            Ok(deployments) if deployments.items.iter().all(is_available) => return,
             _ => client.world().sleep(LOOK).await,
         }
     }

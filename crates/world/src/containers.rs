@@ -449,7 +449,7 @@ pub trait ContainerRuntime: Send + Sync {
     /// The image, where present; `reference` is a name, digest or id.
     fn image_status(&self, reference: &str) -> Answer<Option<Image>>;
     /// All images, ordered by id.
-    fn list_images(&self) -> Answer<Vec<Image>>;
+    fn list_images(&self) -> Answer<Arc<[Image]>>;
     /// Removes an image. Idempotent.
     fn remove_image(&self, reference: &str) -> Answer<()>;
 }

@@ -98,4 +98,9 @@ pub trait Disk: Send + Sync {
     fn mount_memory(&self, at: &Path, size_bytes: Option<u64>) -> BoxFuture<'static, io::Result<()>>;
     /// Unmounts what is mounted at `at`; nothing mounted there is fine.
     fn unmount(&self, at: &Path) -> BoxFuture<'static, io::Result<()>>;
+    /// A number that is another one after each change of a file or of the space that is left; `None` where nobody counts.
+    /// Who reads it, then looks, and finds it the same later, need not look again.
+    fn changes(&self) -> Option<u64> {
+        None
+    }
 }

@@ -96,8 +96,7 @@ async fn measure(shared: &Shared) -> Observations {
             seen.insert(Signal::PidAvailable, Observation { available, capacity: whole(load.tasks_max) });
         }
     }
-    let disk = shared.world.disk.usage(&shared.config.root_dir).await.unwrap_or_default();
-    *shared.disk.lock().expect("no panic while held") = disk;
+    let disk = shared.space().await;
     if disk.capacity_bytes > 0 {
         let bytes = Observation { available: Quantity::bytes(whole(disk.available_bytes)), capacity: whole(disk.capacity_bytes) };
         seen.extend([(Signal::NodefsAvailable, bytes), (Signal::ImagefsAvailable, bytes)]);

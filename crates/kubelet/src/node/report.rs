@@ -87,12 +87,11 @@ struct Ground {
 }
 
 async fn survey(shared: &Shared) -> Ground {
-    let known = *shared.disk.lock().expect("no panic while held");
+    let known = shared.disk.lock().expect("no panic while held").usage;
     let disk =
-        if known.capacity_bytes > 0 { known } else { shared.world.disk.usage(&shared.config.root_dir).await.unwrap_or_default() };
+        if known.capacity_bytes > 0 { known } else { shared.space().await };
     let images = match shared.answer_soon(shared.runtime.list_images()).await {
         Some(Ok(images)) => {
-            let images: Arc<[Image]> = images.into();
             *shared.images.lock().expect("no panic while held") = images.clone();
             images
         }

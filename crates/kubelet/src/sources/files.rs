@@ -23,8 +23,13 @@ pub async fn run(shared: Arc<Shared>) {
         return;
     };
     let mut known: BTreeMap<PathBuf, (Vec<u8>, Option<Arc<Pod>>)> = BTreeMap::new();
+    let mut seen = None;
     loop {
-        if let Some(files) = read(&shared, &directory).await {
+        let changes = shared.world.disk.changes();
+        // Where nothing was found, there is nothing for as long as the disk is the same.
+        let is_known = known.is_empty() && changes.is_some() && changes == seen;
+        if !is_known && let Some(files) = read(&shared, &directory).await {
+            seen = changes;
             let changed = files.len() != known.len()
                 || files.iter().any(|(path, content)| known.get(path).is_none_or(|(old, _)| old != content));
             if changed {

@@ -332,7 +332,7 @@ impl ContainerRuntime for EmbeddedEngine {
         self.with(|inner| async move { Ok(inner.images.find(&reference)?.map(|record| record.view())) })
     }
 
-    fn list_images(&self) -> Answer<Vec<Image>> {
+    fn list_images(&self) -> Answer<Arc<[Image]>> {
         self.with(|inner| async move { Ok(inner.images.list().iter().map(crate::images::ImageRecord::view).collect()) })
     }
 

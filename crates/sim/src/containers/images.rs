@@ -35,6 +35,8 @@ pub(super) struct StoredImage {
 #[derive(Debug, Default)]
 pub(super) struct Images {
     by_id: BTreeMap<String, StoredImage>,
+    /// The last list that was given, as long as it is true.
+    listed: Option<Arc<[Image]>>,
 }
 
 /// 64 hexadecimal digits made from a text: four FNV-1a hashes with different beginnings.
@@ -64,6 +66,7 @@ impl Images {
         let digests = vec![format!("{repository}@{content}")];
         let image = Image { id: id.clone(), tags, digests, size_bytes, uid: None, username: None, pinned };
         self.by_id.insert(id.clone(), StoredImage { image, entrypoint });
+        self.listed = None;
         id
     }
 
@@ -79,8 +82,10 @@ impl Images {
         self.by_id.values().find(|stored| stored.image.digests.contains(&name) || stored.image.tags.contains(&name))
     }
 
-    pub(super) fn list(&self) -> Vec<Image> {
-        self.by_id.values().map(|stored| stored.image.clone()).collect()
+    /// All of them. A kubelet asks every 10 s, and gets the same list for as long as it is the same.
+    pub(super) fn list(&mut self) -> Arc<[Image]> {
+        let images = || self.by_id.values().map(|stored| stored.image.clone()).collect();
+        self.listed.get_or_insert_with(images).clone()
     }
 
     /// Bytes of those that were pulled.
@@ -99,6 +104,7 @@ impl Images {
             return Err(ContainerError::Other(format!("image {reference:?} is used by a container")));
         }
         self.by_id.remove(&id);
+        self.listed = None;
         Ok(())
     }
 }

@@ -493,7 +493,7 @@ impl ContainerRuntime for SimRuntime {
         self.with(|inner| async move { Ok(inner.state().images.find(&reference).map(|stored| stored.image.clone())) })
     }
 
-    fn list_images(&self) -> Answer<Vec<Image>> {
+    fn list_images(&self) -> Answer<Arc<[Image]>> {
         self.with(|inner| async move { Ok(inner.state().images.list()) })
     }
 

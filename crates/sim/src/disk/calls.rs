@@ -160,6 +160,10 @@ impl Disk for Handle {
             Ok(())
         })
     }
+
+    fn changes(&self) -> Option<u64> {
+        Some(self.scope.place.disk.changes())
+    }
 }
 
 #[cfg(test)]

@@ -191,6 +191,10 @@ impl State {
     fn fill(&mut self) {
         let fill = |burden: &Burden| if let Burden::Fill(bytes, inodes) = burden { (*bytes, *inodes) } else { (0, 0) };
         let stores = (self.store_bytes(), self.stores.len() as u64);
-        self.files.filler = self.burdens.values().map(fill).fold(stores, |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let filler = self.burdens.values().map(fill).fold(stores, |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        if filler != self.files.filler {
+            self.files.filler = filler;
+            self.changes += 1;
+        }
     }
 }
