@@ -22,6 +22,9 @@ pub type Dial = Arc<dyn Fn(&str, u16) -> Option<Arc<dyn Transport>> + Send + Syn
 /// A kubelet that has not answered by then is skipped this time.
 const SCRAPE_LIMIT: Duration = Duration::from_secs(10);
 
+/// Pauses after the first scrapes that are answered.
+const SOON: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
+
 /// Settings of a metrics server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MetricsServerConfig {
@@ -69,13 +72,14 @@ impl MetricsServer {
         self.pods.start();
         self.nodes.wait_synced().await;
         self.pods.wait_synced().await;
-        // The first two scrapes come close together, so that there is something to show soon.
-        let mut wait = Duration::from_secs(1).min(self.config.resolution);
+        // The first scrapes come close together, so that there is something to show soon.
+        let mut soon = SOON.iter();
+        let mut wait = soon.next();
         loop {
             let answered = self.scrape_all().await;
-            self.world.sleep(wait).await;
+            self.world.sleep(wait.copied().unwrap_or(self.config.resolution).min(self.config.resolution)).await;
             if answered {
-                wait = (wait * 4).min(self.config.resolution);
+                wait = soon.next();
             }
         }
     }

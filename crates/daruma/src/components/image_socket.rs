@@ -134,11 +134,8 @@ async fn answer(
         }
         Request::List => {
             let images = engine.list_images().await?;
-            let shown = images.iter().map(|image| Image {
-                id: image.id.clone(),
-                tags: image.tags.clone(),
-                size_bytes: image.size_bytes,
-            });
+            let shown =
+                images.iter().map(|image| Image { id: image.id.clone(), tags: image.tags.clone(), size_bytes: image.size_bytes });
             Ok(Answer::Images { images: shown.collect() })
         }
     }

@@ -88,8 +88,7 @@ struct Ground {
 
 async fn survey(shared: &Shared) -> Ground {
     let known = shared.disk.lock().expect("no panic while held").usage;
-    let disk =
-        if known.capacity_bytes > 0 { known } else { shared.space().await };
+    let disk = if known.capacity_bytes > 0 { known } else { shared.space().await };
     let images = match shared.answer_soon(shared.runtime.list_images()).await {
         Some(Ok(images)) => {
             *shared.images.lock().expect("no panic while held") = images.clone();

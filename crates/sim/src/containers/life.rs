@@ -419,6 +419,7 @@ impl Inner {
         let now = self.age_clock();
         let (scope, must_terminate) = {
             let mut state = self.state();
+            state.steady = None;
             let Some(life) = state.containers.get_mut(id).and_then(|record| record.life.as_mut()) else { return };
             match (life.paused_since, still) {
                 (None, true) => life.paused_since = Some(now),

@@ -254,6 +254,7 @@ impl SimRuntime {
         let mut guard = self.inner.state();
         let state = &mut *guard;
         state.range_read = None;
+        state.steady = None;
         for image in config.images.iter() {
             state.images.add_built_in(image);
         }
@@ -273,6 +274,7 @@ impl SimRuntime {
         let mut guard = self.inner.state();
         let state = &mut *guard;
         state.own_behaviours.set(image, behaviour);
+        state.steady = None;
         for record in state.containers.values_mut() {
             record.behaviour = images::behaviour_of(&state.own_behaviours, &shared, &record.image_name);
         }

@@ -15,6 +15,7 @@ use super::answers::OpenPort;
 use super::images::Images;
 use super::log::LogSink;
 use super::programs::Used;
+use super::statistics::Steady;
 use super::strain::{Strain, slow};
 use crate::behaviour::{Behaviour, Behaviours};
 use crate::scope::Scope;
@@ -102,13 +103,24 @@ impl ContainerRecord {
 
     /// CPU time used in nanoseconds.
     pub(super) fn cpu_ns(&self, now: Duration) -> u64 {
-        let Some(life) = &self.life else { return 0 };
+        self.life.as_ref().map_or(0, |life| cpu_ns(self.age(now), self.cpu_millis(life)))
+    }
+
+    /// What it uses of the CPUs now, in thousandths of one.
+    fn cpu_millis(&self, life: &Life) -> u64 {
         let millis = self.behaviour.cpu_millis + life.used.cpu_millis.load(Ordering::Relaxed);
         // The kernel lets nobody use more than the limit.
         let resources = &self.container.config.resources;
         let limit = resources.cpu_quota_us.filter(|quota| *quota > 0).zip(resources.cpu_period_us.filter(|period| *period > 0));
         let most = limit.map_or(u64::MAX, |(quota, period)| quota as u64 * 1000 / period);
-        (self.age(now).as_nanos() as u64 / 1000).saturating_mul(millis.min(most))
+        millis.min(most)
+    }
+
+    /// The moment from which its age counts and thousandths of a core, where these and its memory stay as they are.
+    pub(super) fn steady_cpu(&self) -> Option<(Duration, u64)> {
+        let life = self.life.as_ref()?;
+        let is_steady = !life.is_program && life.paused_since.is_none() && self.behaviour.memory_growth.is_empty();
+        is_steady.then(|| (life.started + life.paused_for, self.cpu_millis(life)))
     }
 
     /// Bytes of its own layer.
@@ -139,6 +151,11 @@ pub(super) fn reason_of(exit_code: i32) -> &'static str {
     if exit_code == 0 { "Completed" } else { "Error" }
 }
 
+/// CPU time in nanoseconds of a process of this age that uses so many thousandths of a core.
+pub(super) fn cpu_ns(age: Duration, millis: u64) -> u64 {
+    (age.as_nanos() as u64 / 1000).saturating_mul(millis)
+}
+
 /// Everything that the engine knows.
 #[derive(Default)]
 pub(super) struct State {
@@ -159,6 +176,8 @@ pub(super) struct State {
     pub(super) ended_cpu_ns: u64,
     /// How often a container's process has begun or ended.
     pub(super) turns: u64,
+    /// What the containers use together, while that is simply said.
+    pub(super) steady: Option<Steady>,
     /// Directories of records were made since power-on.
     pub(super) has_directories: bool,
 }

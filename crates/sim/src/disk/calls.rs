@@ -173,6 +173,8 @@ mod tests {
 
     use daruma_world::disk::{EntryKind, WriteOptions};
 
+    use super::super::{Burden, SimDisk};
+
     #[test]
     fn files_links_and_mounts() {
         crate::run(1, |world| async move {
@@ -217,5 +219,32 @@ mod tests {
             disk.remove_dir_all(path("/var/lib")).await.unwrap();
             assert_eq!(disk.metadata(path("/var/lib")).await.unwrap_err().kind(), ErrorKind::NotFound);
         });
+    }
+
+    #[test]
+    fn whatever_changes_is_counted() {
+        crate::run(1, |world| async move {
+            let disk = &world.disk;
+            let mut last = disk.changes();
+            let mut has_changed = move || std::mem::replace(&mut last, disk.changes()) != disk.changes();
+            assert!(!has_changed());
+            disk.create_dir_all(Path::new("/var/log"), 0o755).await.unwrap();
+            assert!(has_changed());
+            disk.append(Path::new("/var/log/a"), b"line".to_vec()).await.unwrap();
+            assert!(has_changed());
+            disk.read(Path::new("/var/log/a")).await.unwrap();
+            disk.usage(Path::new("/var/log")).await.unwrap();
+            assert!(!has_changed());
+        });
+        let disk = SimDisk::new(1 << 30, 1, true, jiff::Timestamp::UNIX_EPOCH);
+        let count = |change: &dyn Fn()| {
+            let before = disk.changes();
+            change();
+            disk.changes() - before
+        };
+        assert_eq!(count(&|| disk.press(1, Burden::Fill(4096, 0))), 1);
+        assert_eq!(count(&|| disk.press(1, Burden::Fill(4096, 0))), 0);
+        assert_eq!(count(&|| disk.release(1)), 1);
+        assert!(count(&|| disk.power_cut(0, false)) > 0);
     }
 }

@@ -6,6 +6,7 @@ use daruma_world::containers::{ContainerError, ExecConfig};
 use daruma_world::machines::Signal;
 
 use super::*;
+use crate::behaviour::Behaviour;
 use crate::containers::BuiltInImage;
 
 #[test]
@@ -211,6 +212,38 @@ fn figures() {
         lab.engine().stop_container(&id, Duration::ZERO).await.unwrap();
         lab.engine().remove_container(&id).await.unwrap();
         assert!(free().await >= before, "its layer is gone");
+    });
+}
+
+#[test]
+fn what_all_containers_use_together() {
+    let yaml = "images: {web: {cpuMillis: 500, memory: 64Mi}, growing: {cpuMillis: 1000, memory: 1Mi, \
+                memoryGrowth: [{after: 60s, to: 2Mi}]}}";
+    lab(1, behaving(yaml), |lab| async move {
+        lab.network_ready().await;
+        // As one asks each container: the CPU time of a second in thousandths of a core, and memory in MiB.
+        let second = || async {
+            let before = lab.engine().usage();
+            lab.sleep(1000).await;
+            let after = lab.engine().usage();
+            let single: u64 =
+                lab.engine().stats().await.unwrap().iter().flat_map(|stats| &stats.containers).map(|one| one.cpu_ns).sum();
+            assert_eq!(after.cpu_ns, single);
+            ((after.cpu_ns - before.cpu_ns).div_ceil(1_000_000), after.memory_bytes >> 20, after.tasks)
+        };
+        let (_, first) = lab.start("first", "web").await;
+        lab.start("second", "web").await;
+        assert_eq!(second().await, (1000, 128, 2));
+        lab.engine().signal(&first, Signal::Pause).unwrap();
+        assert_eq!(second().await, (500, 128, 2));
+        lab.engine().signal(&first, Signal::Continue).unwrap();
+        assert_eq!(second().await, (1000, 128, 2));
+        lab.start("third", "growing").await;
+        assert_eq!(second().await, (2000, 129, 3));
+        lab.sleep(60_000).await;
+        assert_eq!(second().await, (2000, 130, 3));
+        lab.engine().behave("web", Behaviour { cpu_millis: 100, ..Behaviour::default() });
+        assert_eq!(second().await, (1200, 2, 3));
     });
 }
 
