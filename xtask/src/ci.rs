@@ -1,7 +1,6 @@
 //! Everything that must hold before a change lands. People and machines run the same.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Result;
 
@@ -18,9 +17,9 @@ pub fn run(root: &Path) -> Result<()> {
     step(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     // Black-box tests drive the optimised binary; all other code is tested as it compiles fastest.
     let binary = tools::build_release(root)?;
-    let nextest = Command::new(env!("CARGO")).args(["nextest", "--version"]).output().is_ok_and(|it| it.status.success());
+    let nextest = tools::cargo().args(["nextest", "--version"]).output().is_ok_and(|it| it.status.success());
     let runner: &[&str] = if nextest { &["nextest", "run"] } else { &["test"] };
-    let mut tests = Command::new(env!("CARGO"));
+    let mut tests = tools::cargo();
     tests.args(runner).arg("--workspace").env("DARUMA_BINARY", binary);
     if let Some(directory) = extra_path {
         let path = std::env::var("PATH").unwrap_or_default();
@@ -30,5 +29,5 @@ pub fn run(root: &Path) -> Result<()> {
 }
 
 fn step(root: &Path, arguments: &[&str]) -> Result<()> {
-    tools::run(Command::new(env!("CARGO")).args(arguments).current_dir(root))
+    tools::run(tools::cargo().args(arguments).current_dir(root))
 }

@@ -19,6 +19,17 @@ pub fn ensure(root: &Path) -> Result<Option<PathBuf>> {
     if on_path("kubectl") { Ok(None) } else { unpack_kubectl(root).map(Some) }
 }
 
+/// The cargo that runs this program, without what `cargo run` tells it of its own package: build scripts that ask for these
+/// variables (ring's does) would be run again, and all that depends on them compiled again, by the next plain `cargo build`.
+pub fn cargo() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    let of_this_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_package)) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// Runs a command and fails with its words when it fails.
 pub fn run(command: &mut Command) -> Result<()> {
     let words = format!("{command:?}");
@@ -34,7 +45,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 pub fn build_release(root: &Path) -> Result<PathBuf> {
     let arguments = ["build", "--release", "--package", "daruma", "--bin", "daruma", "--message-format=json-render-diagnostics"];
     eprintln!("+ cargo {}", arguments.join(" "));
-    let output = Command::new(env!("CARGO")).args(arguments).current_dir(root).stderr(Stdio::inherit()).output()?;
+    let output = cargo().args(arguments).current_dir(root).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         bail!("the optimised build failed: {}", output.status);
     }
