@@ -32,14 +32,47 @@ pub fn same_template(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
 
 /// Whether one was made from the other by adding the hash label, which is the usual case.
 fn is_copy(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
-    fn labels(template: &PodTemplateSpec) -> impl Iterator<Item = (&String, &String)> {
-        let labels = template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
-        labels.into_iter().flatten().filter(|(key, _)| *key != POD_TEMPLATE_HASH)
+    fn labels(metadata: &ObjectMeta) -> impl Iterator<Item = (&String, &String)> {
+        metadata.labels.iter().flatten().filter(|(key, _)| *key != POD_TEMPLATE_HASH)
     }
-    let rest = |template: &PodTemplateSpec| {
-        template.metadata.as_ref().map(|metadata| ObjectMeta { labels: None, ..metadata.clone() }).unwrap_or_default()
-    };
-    a.spec == b.spec && labels(a).eq(labels(b)) && rest(a) == rest(b)
+    let none = ObjectMeta::default();
+    let own = a.metadata.as_ref().unwrap_or(&none);
+    let other = b.metadata.as_ref().unwrap_or(&none);
+    a.spec == b.spec && labels(own).eq(labels(other)) && are_alike_but_for_labels(own, other)
+}
+
+fn are_alike_but_for_labels(a: &ObjectMeta, b: &ObjectMeta) -> bool {
+    let ObjectMeta {
+        annotations,
+        creation_timestamp,
+        deletion_grace_period_seconds,
+        deletion_timestamp,
+        finalizers,
+        generate_name,
+        generation,
+        labels: _,
+        managed_fields,
+        name,
+        namespace,
+        owner_references,
+        resource_version,
+        self_link,
+        uid,
+    } = a;
+    *annotations == b.annotations
+        && *creation_timestamp == b.creation_timestamp
+        && *deletion_grace_period_seconds == b.deletion_grace_period_seconds
+        && *deletion_timestamp == b.deletion_timestamp
+        && *finalizers == b.finalizers
+        && *generate_name == b.generate_name
+        && *generation == b.generation
+        && *managed_fields == b.managed_fields
+        && *name == b.name
+        && *namespace == b.namespace
+        && *owner_references == b.owner_references
+        && *resource_version == b.resource_version
+        && *self_link == b.self_link
+        && *uid == b.uid
 }
 
 /// The template as JSON with sorted keys, without the hash label and without anything empty.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use daruma_api::meta::ObjectExt;
@@ -99,17 +100,39 @@ pub async fn remove_dead(shared: &Shared) {
 /// Looks once a minute, when the node's tick says so.
 pub async fn run(shared: Arc<Shared>) {
     let mut looks: u32 = 0;
-    let mut rotated_at = None;
+    let mut last = None;
     loop {
         shared.clean_up_due.notified().await;
         looks = looks.wrapping_add(1);
-        Box::pin(look(&shared, looks.is_multiple_of(IMAGES_EVERY), &mut rotated_at)).await;
+        let with_images = looks.is_multiple_of(IMAGES_EVERY);
+        let now = State::of(&shared);
+        // Nothing has ended, and no log has grown. Where the disk does not tell that, each look is a whole one.
+        if now.changes.is_some() && last == Some(now) && !with_images {
+            continue;
+        }
+        let logs_are_known = now.changes.is_some() && last.is_some_and(|last| last.changes == now.changes);
+        last = Some(now);
+        Box::pin(look(&shared, with_images, logs_are_known)).await;
     }
 }
 
-/// Looks once. `rotated_at` is the count of the disk's changes at the last look at the logs, which are all as they were
-/// while it is the same.
-async fn look(shared: &Shared, with_images: bool, rotated_at: &mut Option<u64>) {
+/// What a look depends on, as far as it can be told without looking.
+#[derive(Clone, Copy, PartialEq)]
+struct State {
+    /// See [`Shared::engine_news`].
+    news: u64,
+    /// See [`daruma_world::Disk::changes`].
+    changes: Option<u64>,
+}
+
+impl State {
+    fn of(shared: &Shared) -> Self {
+        Self { news: shared.engine_news.load(Ordering::Relaxed), changes: shared.world.disk.changes() }
+    }
+}
+
+/// Looks once; at the logs only where they may have grown.
+async fn look(shared: &Shared, with_images: bool, logs_are_known: bool) {
     let mut in_use = BTreeSet::new();
     for pod in shared.pods.list().iter().map(|cell| cell.pod()) {
         if !in_use.contains(pod.namespace()) {
@@ -123,12 +146,10 @@ async fn look(shared: &Shared, with_images: bool, rotated_at: &mut Option<u64>) 
             tracing::debug!(id, %error, "cannot remove a container");
         }
     }
-    let changes = shared.world.disk.changes();
-    if changes.is_none() || changes != *rotated_at {
+    if !logs_are_known {
         for container in containers.iter().filter(|container| is_running(container)) {
             rotate(shared, container).await;
         }
-        *rotated_at = changes;
     }
     remove_old_sandboxes(shared, &containers).await;
     if with_images {

@@ -1,6 +1,7 @@
 //! The kubelet as a whole.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ impl Kubelet {
             node_due: Notify::new(),
             files_due: Notify::new(),
             clean_up_due: Notify::new(),
+            files_found_at: Mutex::default(),
+            engine_news: AtomicU64::default(),
             shutting_down: false.into(),
             objects: crate::objects::Objects::default(),
             api_synced: false.into(),
@@ -141,6 +144,7 @@ impl Kubelet {
 async fn watch_runtime(shared: Arc<Shared>) {
     loop {
         let mut events = shared.runtime.events();
+        shared.engine_news.fetch_add(1, Ordering::Relaxed);
         shared.wake_all();
         loop {
             let pause = shared.world.sleep(shared.config.relist_frequency);
@@ -151,6 +155,7 @@ async fn watch_runtime(shared: Arc<Shared>) {
             };
             match event {
                 Some(Some(event)) => {
+                    shared.engine_news.fetch_add(1, Ordering::Relaxed);
                     if let Some(cell) = shared.pods.get(&event.pod_uid) {
                         cell.runtime_event();
                     }

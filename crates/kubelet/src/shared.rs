@@ -1,7 +1,7 @@
 //! What all parts of a kubelet use.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -79,6 +79,10 @@ pub struct Shared {
     pub node_due: Notify,
     /// Lets a manifest directory in which nothing was found be read again.
     pub files_due: Notify,
+    /// What [`daruma_world::Disk::changes`] said when nothing was found there.
+    pub files_found_at: Mutex<Option<u64>>,
+    /// Counts what the engine has told, and the times when it may have told something that nobody heard.
+    pub engine_news: AtomicU64,
     /// Lets what nobody needs be removed.
     pub clean_up_due: Notify,
     /// Whether the machine is about to be turned off.

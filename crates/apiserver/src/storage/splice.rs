@@ -14,6 +14,9 @@ pub struct Head {
     bare: usize,
 }
 
+/// Room for nearly every object while it is encoded.
+const ROOM: usize = 8 << 10;
+
 const PARTIAL: &[u8] = b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":";
 const METADATA: &[u8] = b"\"metadata\":{";
 
@@ -28,7 +31,7 @@ impl Head {
 
     /// The stored form. `resourceVersion` and `selfLink` are left out.
     pub fn encode(&self, object: &Value) -> Bytes {
-        let mut out = Vec::with_capacity(1024);
+        let mut out = Vec::with_capacity(ROOM);
         out.extend_from_slice(&self.whole);
         let mut first = true;
         for (key, value) in object["metadata"].as_object().into_iter().flatten() {
@@ -45,8 +48,8 @@ impl Head {
             }
         }
         out.push(b'}');
-        out.shrink_to_fit();
-        Bytes::from(out)
+        // What is kept is as long as it has to be: allocators leave a block as it is that becomes a little too large.
+        Bytes::copy_from_slice(&out)
     }
 
     /// Appends the whole object as of `revision`.

@@ -183,7 +183,10 @@ impl WatchStream {
         }
         let columns = std::mem::replace(&mut self.columns, false);
         let object = self.painter.at(self.world.now()).one_with_columns(&item.value, revision, columns);
-        let mut out = format!("{{\"type\":\"{}\",\"object\":", event_type.as_str()).into_bytes();
+        let mut out = Vec::with_capacity(object.len() + 32);
+        out.extend_from_slice(b"{\"type\":\"");
+        out.extend_from_slice(event_type.as_str().as_bytes());
+        out.extend_from_slice(b"\",\"object\":");
         out.extend_from_slice(&object);
         out.extend_from_slice(b"}\n");
         Bytes::from(out)

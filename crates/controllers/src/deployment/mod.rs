@@ -196,7 +196,7 @@ impl Run<'_> {
                 Err(error) if !error.is_not_found() => Err(error.into()),
                 _ => Ok(()),
             },
-            Action::Status(deployment) => self.write_status(*deployment).await,
+            Action::Status(deployment) => self.write_status(deployment).await,
             Action::SelectsAll => {
                 let message = "This deployment is selecting all pods. A non-empty selector is required.";
                 self.context.recorder.warning(self.deployment, "SelectingAll", message);
@@ -211,9 +211,9 @@ impl Run<'_> {
         self.versions.insert(uid.to_owned(), version);
     }
 
-    async fn write_status(&mut self, mut deployment: Deployment) -> Result<(), SyncError> {
+    async fn write_status(&mut self, mut deployment: Arc<Deployment>) -> Result<(), SyncError> {
         if let Some(version) = self.versions.get(deployment.uid()) {
-            deployment.metadata.resource_version.clone_from(version);
+            Arc::make_mut(&mut deployment).metadata.resource_version.clone_from(version);
         }
         let written = self.deployments.update_status(&deployment).await?;
         self.wrote(deployment.uid(), written.metadata.resource_version.clone());
@@ -242,7 +242,7 @@ impl Run<'_> {
                         status::new_condition(status::PROGRESSING, "False", "ReplicaSetCreateError", message.clone(), now);
                     status::set(failed.status.get_or_insert_default(), condition);
                     // The failed creation is what matters; it is returned.
-                    let _ = self.write_status(failed).await;
+                    let _ = self.write_status(Arc::new(failed)).await;
                 }
                 self.context.recorder.warning(self.deployment, "ReplicaSetCreateError", message);
                 Err(error.into())
@@ -263,7 +263,7 @@ impl Run<'_> {
         }
         let mut bumped = self.deployment.clone();
         *bumped.status.get_or_insert_default().collision_count.get_or_insert(0) += 1;
-        self.write_status(bumped).await?;
+        self.write_status(Arc::new(bumped)).await?;
         Err(error.into())
     }
 }

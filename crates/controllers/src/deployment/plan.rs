@@ -30,7 +30,7 @@ pub enum Action {
     /// Deletes a ReplicaSet of the history.
     Delete(String),
     /// Writes the Deployment's status (and its revision annotation).
-    Status(Box<Deployment>),
+    Status(Arc<Deployment>),
     /// The Deployment selects every pod: an event says so.
     SelectsAll,
 }
@@ -127,12 +127,13 @@ impl Planner {
     fn sync_new_set(&mut self) {
         let revision = revision::max_revision(&self.old) + 1;
         let Some(new) = self.new.clone() else { return };
-        let mut annotated = new.as_ref().clone();
-        let changed = set_annotations(&self.deployment, &mut annotated, revision, true);
+        let mut annotations = new.metadata.annotations.clone().unwrap_or_default();
+        let changed = set_annotations(&self.deployment, &mut annotations, revision);
         let min_ready = self.deployment.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or_default();
-        let spec = annotated.spec.get_or_insert_default();
-        if changed || spec.min_ready_seconds.unwrap_or_default() != min_ready {
-            spec.min_ready_seconds = (min_ready != 0).then_some(min_ready);
+        if changed || new.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or_default() != min_ready {
+            let mut annotated = new.as_ref().clone();
+            annotated.metadata.annotations = Some(annotations);
+            annotated.spec.get_or_insert_default().min_ready_seconds = (min_ready != 0).then_some(min_ready);
             self.plan.actions.push(Action::Update(Box::new(annotated.clone()), None));
             self.new = Some(Arc::new(annotated));
             return;
@@ -181,7 +182,8 @@ impl Planner {
             status: None,
         };
         let revision = revision::max_revision(&self.old) + 1;
-        set_annotations(&self.deployment, &mut new, revision, false);
+        set_annotations(&self.deployment, new.metadata.annotations.get_or_insert_default(), revision);
+        set_counts(&self.deployment, &mut new);
         self.plan.actions.push(Action::Create(Box::new(new.clone())));
         let mut write = set_deployment_revision(self.change(), &revision.to_string());
         if progress_deadline(&self.deployment).is_some() {
@@ -392,7 +394,7 @@ impl Planner {
     }
 
     fn write_status(&mut self) {
-        self.plan.actions.push(Action::Status(Box::new(self.deployment.as_ref().clone())));
+        self.plan.actions.push(Action::Status(self.deployment.clone()));
     }
 
     /// The Deployment, to be changed.

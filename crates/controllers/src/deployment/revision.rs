@@ -43,9 +43,8 @@ pub fn max_revision(sets: &[Arc<ReplicaSet>]) -> i64 {
     sets.iter().filter_map(|set| revision(set)).max().unwrap_or_default()
 }
 
-/// Brings the new ReplicaSet's annotations up to date. Gives whether any changed.
-pub fn set_annotations(deployment: &Deployment, set: &mut ReplicaSet, new_revision: i64, exists: bool) -> bool {
-    let annotations = set.metadata.annotations.get_or_insert_default();
+/// Brings the new ReplicaSet's annotations up to date, but for [`set_counts`]. Gives whether any changed.
+pub fn set_annotations(deployment: &Deployment, annotations: &mut BTreeMap<String, String>, new_revision: i64) -> bool {
     let mut changed = false;
     for (key, value) in deployment.metadata.annotations.iter().flatten() {
         if !NOT_COPIED.contains(&key.as_str()) && annotations.get(key) != Some(value) {
@@ -68,9 +67,6 @@ pub fn set_annotations(deployment: &Deployment, set: &mut ReplicaSet, new_revisi
         if let Some(old) = old {
             remember(annotations, old);
         }
-    }
-    if !exists {
-        changed |= set_counts(deployment, set);
     }
     changed
 }
@@ -118,13 +114,12 @@ mod tests {
 
     #[test]
     fn rolling_back_keeps_the_history() {
-        let mut set = ReplicaSet::default();
+        let mut annotations = BTreeMap::new();
         let deployment = Deployment::default();
-        assert!(set_annotations(&deployment, &mut set, 1, true));
-        assert!(!set_annotations(&deployment, &mut set, 1, true));
-        assert!(set_annotations(&deployment, &mut set, 3, true));
-        assert!(set_annotations(&deployment, &mut set, 5, true));
-        assert_eq!(set.annotation(REVISION), Some("5"));
-        assert_eq!(set.annotation(REVISION_HISTORY), Some("1,3"));
+        for (revision, changes) in [(1, true), (1, false), (3, true), (5, true)] {
+            assert_eq!(set_annotations(&deployment, &mut annotations, revision), changes, "{revision}");
+        }
+        assert_eq!(annotations[REVISION], "5");
+        assert_eq!(annotations[REVISION_HISTORY], "1,3");
     }
 }

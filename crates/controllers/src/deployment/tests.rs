@@ -100,7 +100,7 @@ impl Model {
                     *place = *set;
                 }
                 Action::Delete(name) => self.sets.retain(|set| set.name() != name),
-                Action::Status(deployment) => self.deployment = *deployment,
+                Action::Status(deployment) => self.deployment = Arc::unwrap_or_clone(deployment),
                 Action::SelectsAll => panic!("has a selector"),
             }
         }

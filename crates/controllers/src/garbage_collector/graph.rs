@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 const ABSENT: usize = 500;
 
 /// An owner reference.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Owner {
     /// Group and version.
@@ -200,14 +200,6 @@ impl Graph {
         }
         self.transitions(&seen);
         std::mem::take(&mut self.effects)
-    }
-
-    /// Whether the object with this uid has shown itself so before, so that seeing it again changes nothing. Identities
-    /// never change.
-    pub fn knows(&self, uid: &str, seen: &Seen) -> bool {
-        self.nodes.get(uid).is_some_and(|node| {
-            node.observed && node.being_deleted == seen.being_deleted && node.waits == seen.waits() && node.owners == seen.owners
-        })
     }
 
     /// An object that was only named so far shows itself, perhaps as something else.

@@ -3,6 +3,7 @@
 //! Source: kubernetes pkg/controller/garbagecollector (garbagecollector.go `Sync`, graph_builder.go).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use daruma_api::status::ApiError;
 use daruma_client::{Client, ClientError, TransportError, split_watch_line};
 use daruma_world::tasks::{AbortOnDrop, Task};
 use foldhash::fast::FixedState;
+use foldhash::quality;
 use http::Method;
 use http_body_util::BodyExt;
 use serde::Deserialize;
@@ -27,6 +29,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
+
+/// Hashes what is of concern: one seed, so that a run repeats itself.
+const CONCERN: quality::FixedState = quality::FixedState::with_seed(0);
 
 /// Resources that own nothing and are not owned.
 const IGNORED: [(&str, &str); 2] = [("", "events"), ("events.k8s.io", "events")];
@@ -116,8 +121,16 @@ struct Watch {
     collector: Arc<Collector>,
     resource: ApiResource,
     listed: Arc<AtomicBool>,
-    /// Uid and revision by key; looked up for each change of each object, in no order.
-    known: HashMap<String, (String, String), FixedState>,
+    /// By key; looked up for each change of each object, in no order.
+    known: HashMap<String, Known, FixedState>,
+}
+
+/// An object as it was told to the graph.
+struct Known {
+    uid: String,
+    /// Of all that is of concern here, its uid among it: nearly every change of an object is about something else, and is
+    /// recognised without looking at anything else that was kept of it.
+    concern: u64,
 }
 
 impl Watch {
@@ -190,44 +203,50 @@ impl Watch {
 
     fn seen(&mut self, metadata: Metadata) {
         let key = key(&metadata);
+        let concern = concern(&metadata);
         match self.known.get_mut(&key) {
-            Some((uid, version)) if *uid == metadata.uid => {
-                if *version == metadata.resource_version {
-                    return;
+            Some(known) if known.concern == concern => return,
+            Some(known) => {
+                known.concern = concern;
+                if known.uid != metadata.uid {
+                    // The name was taken over by another object.
+                    let old = std::mem::replace(&mut known.uid, metadata.uid.clone());
+                    self.collector.change(|graph| graph.gone(&old));
                 }
-                version.clone_from(&metadata.resource_version);
             }
-            known => {
-                // The name was taken over by another object.
-                if let Some((old, _)) = known {
-                    self.collector.change(|graph| graph.gone(old));
-                }
-                self.known.insert(key, (metadata.uid.clone(), metadata.resource_version.clone()));
+            None => {
+                self.known.insert(key, Known { uid: metadata.uid.clone(), concern });
             }
         }
-        let has = |finalizer: &str| metadata.finalizers.iter().any(|one| one == finalizer);
-        let being_deleted = metadata.deletion_timestamp.is_some();
-        let (foreground, orphan) = (has(FOREGROUND), has(ORPHAN));
-        let mut seen = Seen { owners: metadata.owner_references, being_deleted, foreground, orphan, ..Seen::default() };
-        // Most changes are of no concern here.
-        if self.collector.graph.lock().expect("no panic while held").knows(&metadata.uid, &seen) {
-            return;
-        }
-        seen.identity = Identity {
+        let has = |finalizer: &str| has_finalizer(&metadata, finalizer);
+        let (being_deleted, foreground, orphan) = (metadata.deletion_timestamp.is_some(), has(FOREGROUND), has(ORPHAN));
+        let identity = Identity {
             kind: self.resource.kind.clone(),
             api_version: self.resource.api_version(),
             namespace: metadata.namespace,
             name: metadata.name,
             uid: metadata.uid,
         };
+        let seen = Seen { identity, owners: metadata.owner_references, being_deleted, foreground, orphan };
         self.collector.change(|graph| graph.seen(seen));
     }
 
     fn gone(&mut self, key: &str) {
-        if let Some((uid, _)) = self.known.remove(key) {
-            self.collector.change(|graph| graph.gone(&uid));
+        if let Some(known) = self.known.remove(key) {
+            self.collector.change(|graph| graph.gone(&known.uid));
         }
     }
+}
+
+/// A hash of what the graph learns from an object.
+fn concern(metadata: &Metadata) -> u64 {
+    let has = |finalizer: &str| has_finalizer(metadata, finalizer);
+    let being_deleted = metadata.deletion_timestamp.is_some();
+    CONCERN.hash_one((&metadata.uid, &metadata.owner_references, being_deleted, has(FOREGROUND), has(ORPHAN)))
+}
+
+fn has_finalizer(metadata: &Metadata, finalizer: &str) -> bool {
+    metadata.finalizers.iter().any(|one| one == finalizer)
 }
 
 fn key(metadata: &Metadata) -> String {
@@ -284,6 +303,33 @@ fn decode(line: &[u8]) -> Result<Option<(Kind, Metadata)>, ClientError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_shows_itself_as_before_is_known() {
+        let owner = |blocks| crate::garbage_collector::graph::Owner {
+            uid: "o".into(),
+            block_owner_deletion: Some(blocks),
+            ..Default::default()
+        };
+        let known = Metadata { uid: "u".into(), owner_references: vec![owner(true)], ..Metadata::default() };
+        let deleted = Metadata { deletion_timestamp: Some("2026-01-01T00:00:00Z".into()), ..known.clone() };
+        for alike in [
+            Metadata { resource_version: "2".into(), ..known.clone() },
+            Metadata { finalizers: vec!["mine".into()], ..known.clone() },
+        ] {
+            assert_eq!(concern(&alike), concern(&known), "{alike:?}");
+        }
+        for changed in [
+            Metadata { uid: "v".into(), ..known.clone() },
+            Metadata { owner_references: vec![owner(false)], ..known.clone() },
+            Metadata { owner_references: vec![], ..known.clone() },
+            Metadata { finalizers: vec![ORPHAN.into()], ..known.clone() },
+            Metadata { finalizers: vec![FOREGROUND.into()], ..deleted.clone() },
+            deleted,
+        ] {
+            assert_ne!(concern(&changed), concern(&known), "{changed:?}");
+        }
+    }
 
     #[test]
     fn decodes_watch_lines() {

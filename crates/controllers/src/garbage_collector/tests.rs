@@ -81,26 +81,6 @@ fn foreground_deletion_waits_for_blocking_dependents() {
 }
 
 #[test]
-fn what_shows_itself_as_before_is_known() {
-    let mut graph = Graph::default();
-    let known = child("x", &[owner("a", true)]);
-    assert!(!graph.knows("uid-x", &known));
-    graph.seen(child("y", &[owner("x", true)]));
-    assert!(!graph.knows("uid-x", &Seen::default()), "it was only named");
-    graph.seen(known.clone());
-    assert!(graph.knows("uid-x", &known));
-    for changed in [
-        child("x", &[owner("a", false)]),
-        child("x", &[]),
-        Seen { being_deleted: true, ..known.clone() },
-        Seen { being_deleted: true, foreground: true, ..known.clone() },
-    ] {
-        assert!(!graph.knows("uid-x", &changed), "{changed:?}");
-        graph.seen(changed);
-    }
-}
-
-#[test]
 fn orphaning_is_asked_for_once() {
     let mut graph = Graph::default();
     graph.seen(parent("a"));

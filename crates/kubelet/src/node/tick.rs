@@ -27,7 +27,14 @@ pub async fn run(shared: Arc<Shared>) {
         // The manager of evictions asks the engine, too, and would wait with it.
         if monotonic() >= next_look && engine != Engine::Silent {
             // A manifest directory in which nothing was found costs no timer of its own.
-            shared.files_due.notify_one();
+            if shared
+                .files_found_at
+                .lock()
+                .expect("no panic while held")
+                .is_none_or(|then| shared.world.disk.changes() != Some(then))
+            {
+                shared.files_due.notify_one();
+            }
             if monotonic() >= next_clean_up {
                 next_clean_up = monotonic() + gc::PERIOD;
                 shared.clean_up_due.notify_one();

@@ -23,13 +23,11 @@ pub async fn run(shared: Arc<Shared>) {
         return;
     };
     let mut known: BTreeMap<PathBuf, (Vec<u8>, Option<Arc<Pod>>)> = BTreeMap::new();
-    let mut seen = None;
     loop {
         let changes = shared.world.disk.changes();
-        // Where nothing was found, there is nothing for as long as the disk is the same.
-        let is_known = known.is_empty() && changes.is_some() && changes == seen;
-        if !is_known && let Some(files) = read(&shared, &directory).await {
-            seen = changes;
+        let mut found_at = None;
+        if let Some(files) = read(&shared, &directory).await {
+            found_at = changes;
             let changed = files.len() != known.len()
                 || files.iter().any(|(path, content)| known.get(path).is_none_or(|(old, _)| old != content));
             if changed {
@@ -42,7 +40,8 @@ pub async fn run(shared: Arc<Shared>) {
             }
         }
         if known.is_empty() {
-            // Most nodes have none: the node's tick is often enough.
+            // Most nodes have none: the node's tick is often enough, and there is none for as long as the disk is the same.
+            *shared.files_found_at.lock().expect("no panic while held") = found_at;
             shared.files_due.notified().await;
         } else {
             shared.world.sleep(shared.config.file_check_frequency).await;

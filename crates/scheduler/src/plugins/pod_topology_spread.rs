@@ -161,27 +161,30 @@ impl Prepared for ForPod<'_> {
         if self.soft.is_empty() {
             return None;
         }
-        let has_all = |node: &NodeInfo| self.soft.iter().all(|one| node.label(&one.key).is_some());
-        let ignored: Vec<bool> = nodes.iter().map(|node| self.require_all && !has_all(node)).collect();
+        // A node's value of each constraint's key.
+        let values: Vec<Vec<Option<&str>>> =
+            self.soft.iter().map(|constraint| nodes.iter().map(|node| node.label(&constraint.key)).collect()).collect();
+        let ignored: Vec<bool> =
+            (0..nodes.len()).map(|index| self.require_all && values.iter().any(|of| of[index].is_none())).collect();
         let kept = ignored.iter().filter(|ignored| !**ignored).count();
-        let counts: Vec<BTreeMap<&str, i64>> =
-            self.soft.iter().map(|constraint| self.count_soft(constraint, nodes, &ignored, &has_all)).collect();
-        let questions: Vec<Question<'_>> = self.soft.iter().map(|constraint| self.ask(constraint)).collect();
-        let mut scores = vec![0i64; nodes.len()];
-        for (index, node) in nodes.iter().enumerate().filter(|(index, _)| !ignored[*index]) {
-            let mut score = 0.0;
-            for ((constraint, counts), question) in self.soft.iter().zip(&counts).zip(&questions) {
-                let Some(value) = node.label(&constraint.key) else { continue };
-                let (count, domains) = if constraint.key == HOSTNAME {
-                    (matching_pods(node, question), kept)
+        let mut scores = vec![0.0; nodes.len()];
+        for (constraint, values) in self.soft.iter().zip(&values) {
+            let candidates = || values.iter().enumerate().filter(|(index, _)| !ignored[*index]);
+            let counts = self.count_soft(constraint, candidates().map(|(_, value)| value.unwrap_or_default()));
+            let question = self.ask(constraint);
+            let domains = if constraint.key == HOSTNAME { kept } else { counts.len() };
+            let weight = ((domains + 2) as f64).ln();
+            for (index, value) in candidates() {
+                let Some(value) = *value else { continue };
+                let count = if constraint.key == HOSTNAME {
+                    matching_pods(nodes[index], &question)
                 } else {
-                    (counts.get(value).copied().unwrap_or(0), counts.len())
+                    counts.get(value).copied().unwrap_or(0)
                 };
-                let weight = ((domains + 2) as f64).ln();
-                score += count as f64 * weight + (constraint.max_skew - 1) as f64;
+                scores[index] += count as f64 * weight + (constraint.max_skew - 1) as f64;
             }
-            scores[index] = score.round() as i64;
         }
+        let scores: Vec<i64> = scores.into_iter().map(|score: f64| score.round() as i64).collect();
         let counted = || scores.iter().zip(&ignored).filter(|(_, ignored)| !**ignored).map(|(score, _)| *score);
         let (lowest, highest) = (counted().min().unwrap_or(0), counted().max().unwrap_or(0));
         let normalized = scores.iter().zip(&ignored).map(|(score, ignored)| {
@@ -203,19 +206,15 @@ impl ForPod<'_> {
     }
 
     /// Matching pods by value of the constraint's key, for the values that the candidates have.
-    fn count_soft<'n>(
-        &self,
-        constraint: &Constraint,
-        nodes: &[&'n NodeInfo],
-        ignored: &[bool],
-        has_all: &dyn Fn(&NodeInfo) -> bool,
-    ) -> BTreeMap<&'n str, i64> {
+    fn count_soft<'n>(&self, constraint: &Constraint, candidates: impl Iterator<Item = &'n str>) -> BTreeMap<&'n str, i64> {
+        let mut counts = BTreeMap::new();
         if constraint.key == HOSTNAME {
-            return BTreeMap::new();
+            return counts;
         }
-        let candidates = nodes.iter().zip(ignored).filter(|(_, ignored)| !**ignored);
-        let mut counts: BTreeMap<&str, i64> =
-            candidates.map(|(node, _)| (node.label(&constraint.key).unwrap_or_default(), 0)).collect();
+        for value in candidates {
+            counts.entry(value).or_insert(0);
+        }
+        let has_all = |node: &NodeInfo| self.soft.iter().all(|one| node.label(&one.key).is_some());
         // Scores are about the cluster as it is, and only nodes that have such pods count.
         debug_assert!(self.cluster.changed.is_none(), "only filters are asked about nodes as they would be");
         for (kind, node) in self.cluster.cache.holders(self.pod.pod.namespace(), &constraint.selector) {
