@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 /// Entries before the first sweep for those that nobody keeps any more.
 const FIRST_SWEEP: usize = 1024;
 
-/// With fewer objects than this the time of a copy is worth more than the room that it saves.
+/// With fewer objects of a type than this the time of a copy is worth more than the room that it saves.
 const CROWD: usize = 2_000;
 
 /// A smaller object's lists have little room to spare.
@@ -39,6 +39,21 @@ struct Kept {
     /// A hundred thousand, looked up for each event of each informer; their order is never seen.
     objects: HashMap<Key, Weak<dyn Any + Send + Sync>, fast::FixedState>,
     sweep_at: usize,
+    /// How many of each type there were at the last sweep.
+    crowds: HashMap<TypeId, usize, fast::FixedState>,
+}
+
+impl Kept {
+    /// Forgets what nobody keeps: it is a shell of its size until then.
+    fn sweep(&mut self) {
+        self.crowds.clear();
+        self.objects.retain(|(of, ..), object| {
+            let is_kept = object.strong_count() > 0;
+            *self.crowds.entry(*of).or_default() += usize::from(is_kept);
+            is_kept
+        });
+        self.sweep_at = (self.objects.len() * 5 / 4).max(FIRST_SWEEP);
+    }
 }
 
 impl DecodedObjects {
@@ -51,7 +66,7 @@ impl DecodedObjects {
         let key = (TypeId::of::<K>(), content.len(), hash(0, content), hash(1, content));
         let (known, is_crowded) = {
             let kept = self.kept();
-            (kept.objects.get(&key).and_then(Weak::upgrade), kept.objects.len() > CROWD)
+            (kept.objects.get(&key).and_then(Weak::upgrade), kept.crowds.get(&key.0).is_some_and(|crowd| *crowd > CROWD))
         };
         if let Some(object) = known.and_then(|object| object.downcast::<K>().ok()) {
             return Ok(object);
@@ -62,9 +77,7 @@ impl DecodedObjects {
         let mut kept = self.kept();
         kept.objects.insert(key, weak);
         if kept.objects.len() > kept.sweep_at {
-            kept.objects.retain(|_, object| object.strong_count() > 0);
-            // What nobody keeps is a shell of its size until then.
-            kept.sweep_at = (kept.objects.len() * 5 / 4).max(FIRST_SWEEP);
+            kept.sweep();
         }
         Ok(object)
     }
