@@ -13,7 +13,7 @@ use http::{Request, Response};
 use serde_json::{Value, json};
 
 use super::{Connection, Remote};
-use crate::cache::Filter;
+use crate::cache::{Change, Filter, Watcher};
 use crate::discovery::model::{Resource, Subresource};
 use crate::document::{self, is_true, list, number, text, texts};
 use crate::http::body;
@@ -21,6 +21,8 @@ use crate::server::ApiServer;
 use crate::verbs::managed_fields::Target;
 
 const GROUP: &str = "apiregistration.k8s.io";
+/// Tells whose endpoints a slice has (k8s.io/api/discovery/v1 well_known_labels.go).
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// As whom the availability is written.
 const MANAGER: &str = "kube-apiserver";
 /// How often servers that answer are asked again, and how soon ones that do not.
@@ -54,29 +56,45 @@ pub async fn follow(server: Arc<ApiServer>) {
             let all_good = round(&server).await;
             let pause = server.world.sleep(if all_good { INTERVAL } else { RETRY });
             let happening = async {
-                let any = std::pin::pin!(changed.next());
-                let service = std::pin::pin!(service_changed.next());
-                let slice = std::pin::pin!(slice_changed.next());
+                let any = std::pin::pin!(of_concern(&mut changed, |_| true));
+                let service = std::pin::pin!(of_concern(&mut service_changed, |change| {
+                    change.key.split_once('/').is_some_and(|(namespace, name)| is_of_remote(&server, namespace, name))
+                }));
+                let slice = std::pin::pin!(of_concern(&mut slice_changed, |change| {
+                    let namespace = change.key.split_once('/').map_or("", |(namespace, _)| namespace);
+                    let item = change.item.as_ref().or(change.previous.as_ref());
+                    let service = item.and_then(|item| item.label(SERVICE_NAME));
+                    service.is_some_and(|name| is_of_remote(&server, namespace, name))
+                }));
                 match select(any, select(service, slice)).await {
-                    Either::Left((event, _)) | Either::Right((Either::Left((event, _)) | Either::Right((event, _)), _)) => {
-                        event.is_some()
+                    Either::Left((is_open, _)) | Either::Right((Either::Left((is_open, _)) | Either::Right((is_open, _)), _)) => {
+                        is_open
                     }
                 }
             };
             if let Either::Left((false, _)) = select(std::pin::pin!(happening), pause).await {
                 break;
             }
-            // What happens in one burst is looked at once; an idle cluster with no remotes is not asked at all.
-            if server.aggregation.known().remotes.is_empty() && !has_remote(&server).await {
-                continue;
-            }
+            // What happens in one burst is looked at once.
             server.world.sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
-async fn has_remote(server: &Arc<ApiServer>) -> bool {
-    !remotes(server).await.is_empty()
+/// Waits for a change that is of concern; `false` where the watch has ended.
+async fn of_concern(watcher: &mut Watcher, is_of_concern: impl Fn(&Change) -> bool) -> bool {
+    while let Some((_, delivery)) = watcher.next().await {
+        if is_of_concern(&delivery.change) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether an extension server is reached by this service.
+fn is_of_remote(server: &ApiServer, namespace: &str, name: &str) -> bool {
+    let known = server.aggregation.known();
+    known.remotes.values().any(|remote| remote.service_namespace == namespace && remote.service_name == name)
 }
 
 async fn remotes(server: &Arc<ApiServer>) -> Vec<Remote> {
