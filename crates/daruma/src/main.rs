@@ -14,5 +14,6 @@ fn main() -> ExitCode {
     daruma_host::memory::share_one_arena();
     // Modes that must run before any thread exists, or that must stay small.
     early::dispatch();
+    daruma_host::memory::serve_computing();
     cli::main()
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "what is given back is of the real world, and so is the time")]
 
 mod allocator;
+mod code;
 
 use std::fs;
 use std::time::Duration;
@@ -28,6 +29,16 @@ pub fn share_one_arena() {
         // SAFETY: mallopt only sets a number, which later allocations read.
         let accepted = unsafe { libc::mallopt(option, value) };
         debug_assert_eq!(accepted, 1, "glibc knows the option");
+    }
+}
+
+/// Makes the most of memory for the commands that play virtual worlds, which compute for as long as they run: their code
+/// goes to huge pages. Call it in `main` while there is one thread.
+pub fn serve_computing() {
+    if allocator::is_quick()
+        && let Err(error) = code::move_to_huge_pages()
+    {
+        tracing::debug!(%error, "the code stays where it is");
     }
 }
 

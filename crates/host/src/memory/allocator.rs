@@ -51,7 +51,7 @@ extern "C" fn decide(count: c_int, arguments: *const *const c_char) {
 /// mimalloc aligns everything to a word; asked for alignment by name it goes a longer way, and takes more.
 const ALWAYS: usize = align_of::<usize>();
 
-fn is_quick() -> bool {
+pub(super) fn is_quick() -> bool {
     IS_QUICK.load(Ordering::Relaxed)
 }
 

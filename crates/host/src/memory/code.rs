@@ -1,0 +1,117 @@
+//! The program's code on huge pages, for the commands that run through all of it, millions of times.
+
+use std::io;
+use std::ops::Range;
+use std::ptr;
+
+use libc::{MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, MREMAP_FIXED, MREMAP_MAYMOVE, c_void};
+use libc::{PROT_EXEC, PROT_READ, PROT_WRITE};
+
+/// Size of a huge page of x86-64, and of arm64 with pages of 4 kB; elsewhere nothing worse comes of it than ordinary pages.
+const HUGE: usize = 2 << 20;
+
+/// Moves the whole huge pages of the code to anonymous memory, where the kernel has huge pages for it; what the addresses
+/// hold stays the same. Does nothing where huge pages are turned off, for the machine or the process
+/// (`PR_SET_THP_DISABLE`; a profiler finds no symbols for code that lies in no file).
+///
+/// A virtual cluster runs through megabytes of code for each of its requests, and with pages of 4 kB the processor looks
+/// up addresses for a tenth of its time (docs/decisions/2026-11-30-code-on-huge-pages.md).
+///
+/// # Errors
+/// The kernel's, with everything as it was before.
+pub(super) fn move_to_huge_pages() -> io::Result<()> {
+    if !has_huge_pages() {
+        return Ok(());
+    }
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let Some(code) = super::program_pages(&maps).last().and_then(|pages| whole_huge_pages(pages.0..pages.1)) else {
+        return Ok(());
+    };
+    let copy = Copied::of(&code)?;
+    // SAFETY: the one thread there is goes on with the same bytes at the same addresses: the kernel takes the old pages away
+    // and puts the new ones in their place within this call. Both ranges are whole pages of equal length.
+    let moved = unsafe {
+        libc::mremap(copy.start as *mut c_void, code.len(), code.len(), MREMAP_MAYMOVE | MREMAP_FIXED, code.start as *mut c_void)
+    };
+    if moved == MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether the kernel gives huge pages to a process that asks for them.
+fn has_huge_pages() -> bool {
+    // SAFETY: reads a flag of the process.
+    let is_disabled = unsafe { libc::prctl(libc::PR_GET_THP_DISABLE, 0, 0, 0, 0) };
+    let setting = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    is_disabled == 0 && setting.is_ok_and(|setting| !setting.contains("[never]"))
+}
+
+/// The part of a range that is made of whole huge pages; `None` where there is none.
+fn whole_huge_pages(range: Range<usize>) -> Option<Range<usize>> {
+    let part = range.start.next_multiple_of(HUGE)..range.end / HUGE * HUGE;
+    (!part.is_empty()).then_some(part)
+}
+
+/// Executable memory with a copy of the code; given back unless it was moved away.
+struct Copied {
+    /// Everything that was mapped, in which the copy begins at a whole huge page.
+    mapped: Range<usize>,
+    start: usize,
+}
+
+impl Copied {
+    fn of(code: &Range<usize>) -> io::Result<Self> {
+        let room = code.len() + HUGE;
+        // SAFETY: asks for new memory wherever there is room.
+        let mapped = unsafe { libc::mmap(ptr::null_mut(), room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) };
+        if mapped == MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let mapped = mapped as usize..mapped as usize + room;
+        let copy = Self { start: mapped.start.next_multiple_of(HUGE), mapped };
+        // SAFETY: the copy lies within what was mapped; only a wish is told.
+        if unsafe { libc::madvise(copy.start as *mut c_void, code.len(), MADV_HUGEPAGE) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the code is readable, the copy writable, both of this length, and nobody knows of the copy.
+        unsafe { ptr::copy_nonoverlapping(code.start as *const u8, copy.start as *mut u8, code.len()) };
+        // SAFETY: changes the rights of memory that nobody knows of.
+        if unsafe { libc::mprotect(copy.start as *mut c_void, code.len(), PROT_READ | PROT_EXEC) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(copy)
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        // SAFETY: nobody knows of this memory. Where the copy was moved away, its place is empty, which is no error.
+        unsafe { libc::munmap(self.mapped.start as *mut c_void, self.mapped.len()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_huge_pages_move() {
+        assert_eq!(whole_huge_pages(1..HUGE * 3 + 7), Some(HUGE..HUGE * 3));
+        assert_eq!(whole_huge_pages(HUGE..HUGE * 2), Some(HUGE..HUGE * 2));
+        assert_eq!(whole_huge_pages(1..HUGE * 2 - 1), None);
+        assert_eq!(whole_huge_pages(HUGE - 10..HUGE + 10), None);
+    }
+
+    #[test]
+    fn a_copy_is_the_code() {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("there is a /proc");
+        // The test's own program may be laid out otherwise: any readable pages do.
+        let line = maps.lines().find(|line| line.contains(" r-xp ")).expect("something runs");
+        let (start, end) = line.split_once(' ').expect("a range").0.split_once('-').expect("a range");
+        let [start, end] = [start, end].map(|text| usize::from_str_radix(text, 16).expect("a number"));
+        let copy = Copied::of(&(start..end)).expect("there is memory");
+        // SAFETY: both are readable and of this length.
+        let [code, copied] =
+            [start, copy.start].map(|from| unsafe { std::slice::from_raw_parts(from as *const u8, end - start) });
+        assert!(code == copied);
+        assert_eq!(copy.start % HUGE, 0);
+    }
+}
