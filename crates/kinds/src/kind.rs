@@ -1,10 +1,12 @@
 //! What a kind says of itself.
 
-use daruma_api::status::FieldError;
+use daruma_api::status::{ApiError, FieldError};
 use serde_json::Value;
 
+use crate::schema;
+
 /// Whether objects live in namespaces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// In namespaces.
     Namespaced,
@@ -13,7 +15,7 @@ pub enum Scope {
 }
 
 /// Names and verbs of a kind in one version of its group.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Names {
     /// API group; empty for core.
     pub group: &'static str,
@@ -36,7 +38,7 @@ pub struct Names {
 }
 
 /// A subresource as discovery prints it. What it does is the API server's.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subresource {
     /// E.g. `status`.
     pub name: &'static str,
@@ -51,7 +53,7 @@ pub struct Subresource {
 }
 
 /// A column of the printed table.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Column {
     /// Heading as the server spells it, e.g. `Nominated Node`.
     pub name: &'static str,
@@ -68,10 +70,47 @@ pub struct Column {
 /// A field by the names on the way to it.
 pub type FieldPath = &'static [&'static str];
 
-/// One built-in resource. All methods are pure; objects are JSON documents with `apiVersion` and `kind`.
-pub trait Kind: Sync {
+/// Where a scale is read and written in an object: paths of names, each with a leading dot (`.spec.replicas`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScalePaths {
+    /// Wanted replicas; below `.spec`.
+    pub spec_replicas: &'static str,
+    /// Counted replicas; below `.status`.
+    pub status_replicas: &'static str,
+    /// The selector of the scaled pods as a text; below `.spec` or `.status`.
+    pub label_selector: Option<&'static str>,
+}
+
+/// One resource. All methods are pure; objects are JSON documents with `apiVersion` and `kind`.
+pub trait Kind: Send + Sync {
     /// Names and verbs.
     fn names(&self) -> &'static Names;
+
+    /// Checks a decoded object against the kind's schema: gives the unknown members, each as the real server words it
+    /// (`unknown field "spec.foo"`), and removes them where `prune` is set.
+    ///
+    /// # Errors
+    /// 400 for a member of the wrong type.
+    fn check_fields(&self, object: &mut Value, prune: bool) -> Result<Vec<String>, ApiError> {
+        let names = self.names();
+        schema::check_fields(names.group, names.version, names.kind, object, prune)
+    }
+
+    /// The type for server-side apply; `None` where there is no schema, and types are deduced from what is written.
+    fn view(&self) -> Option<schema::View<'_>> {
+        let names = self.names();
+        schema::view(names.group, names.version, names.kind)
+    }
+
+    /// Whether strategic merge patches are accepted. Where they are not, they are answered with 415.
+    fn supports_strategic_merge(&self) -> bool {
+        true
+    }
+
+    /// Where the scale of a custom resource is; built-in kinds have theirs where the API server knows it.
+    fn scale(&self) -> Option<ScalePaths> {
+        None
+    }
 
     /// Subresources, sorted by name.
     fn subresources(&self) -> &'static [Subresource] {
@@ -99,6 +138,14 @@ pub trait Kind: Sync {
     /// Everything that is wrong with a change, metadata excepted. [`Kind::validate`] is called as well.
     fn validate_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
         Vec::new()
+    }
+
+    /// Everything that is wrong with an object that takes the place of `old`: what [`Kind::validate`] and
+    /// [`Kind::validate_update`] say. Kinds that let old faults pass decide otherwise.
+    fn validate_change(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut wrong = self.validate(new);
+        wrong.extend(self.validate_update(new, old));
+        wrong
     }
 
     /// Everything that is wrong with a status change.

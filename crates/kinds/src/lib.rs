@@ -5,6 +5,7 @@
 
 mod access;
 mod addresses;
+pub mod custom;
 mod field;
 mod kind;
 pub mod metadata;
@@ -41,7 +42,7 @@ mod service_account;
 mod stateful_set;
 mod workload;
 
-pub use kind::{Column, FieldPath, Kind, Names, Scope, Subresource};
+pub use kind::{Column, FieldPath, Kind, Names, ScalePaths, Scope, Subresource};
 pub use pod::validate_binding;
 pub use printing::age;
 pub use virtual_kinds::VIRTUAL;

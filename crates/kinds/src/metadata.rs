@@ -78,6 +78,31 @@ pub fn validate_create(kind: &dyn Kind, object: &Value) -> Vec<FieldError> {
     errors.into_vec()
 }
 
+/// Everything that is wrong with the metadata of an object that is embedded in another one. Paths begin with `metadata`.
+///
+/// Source: apiextensions-apiserver pkg/apiserver/schema/objectmeta/validation.go.
+pub(crate) fn validate_embedded(metadata: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::new();
+    for (key, is_prefix) in [("generateName", true), ("name", false)] {
+        let name = text(metadata, key);
+        if !name.is_empty() {
+            let wrong = names::path_segment(name);
+            let is_wrong = if is_prefix { !matches!(name, "." | "..") && !wrong.is_empty() } else { !wrong.is_empty() };
+            if is_wrong {
+                errors.all_invalid(&ROOT.child(key), name, wrong);
+            }
+        }
+    }
+    let namespace = text(metadata, "namespace");
+    if !namespace.is_empty() {
+        errors.all_invalid(&ROOT.child("namespace"), namespace, names::dns_label(namespace));
+    }
+    errors.nonnegative(&ROOT.child("generation"), number(metadata, "generation"));
+    validate_common(&mut errors, metadata);
+    validate_finalizers(&mut errors, metadata);
+    errors.into_vec()
+}
+
 /// Everything that is wrong with a change of metadata.
 pub fn validate_update(_kind: &dyn Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Errors::new();

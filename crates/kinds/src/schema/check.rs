@@ -27,6 +27,18 @@ pub fn check_fields(group: &str, version: &str, kind: &str, value: &mut Value, p
     }
 }
 
+/// The same for the metadata of any object, embedded ones too. Paths begin in the metadata.
+///
+/// # Errors
+/// What is of the wrong type, as Go's decoder says it.
+pub(crate) fn check_metadata(metadata: &mut Value, prune: bool) -> Result<Vec<String>, String> {
+    let arena = super::arena("", "v1").expect("the core group is always served");
+    let owner = arena.root("ConfigMap").expect("a kind of the core group");
+    let node = &arena.get(owner).field("metadata").expect("every kind has metadata").node;
+    let mut walk = Walk { arena, prune, owner, unknown: Vec::new() };
+    walk.value(metadata, node, &Trail::Start).map(|()| walk.unknown)
+}
+
 struct Walk<'a> {
     arena: &'a Arena,
     prune: bool,

@@ -15,9 +15,11 @@ use std::sync::OnceLock;
 
 pub use arena::{ApplyFacts, Arena, Field, Node, Struct};
 pub use check::check_fields;
+pub(crate) use check::check_metadata;
 pub use document::{duplicate_fields, parse, read};
 pub(crate) use facts::{FieldFacts, SchemaFacts, read as read_facts};
 pub use types::GROUP_VERSIONS;
+pub(crate) use view::metadata as metadata_view;
 pub use view::{View, view};
 
 static ARENAS: [OnceLock<Arena>; GROUP_VERSIONS.len()] = [const { OnceLock::new() }; GROUP_VERSIONS.len()];

@@ -1,33 +1,93 @@
 //! Schemas as apply sees them.
 //!
+//! Those of custom resources are told in [`crate::custom`].
+//!
 //! Source: kube-openapi pkg/schemaconv (`ToSchemaFromOpenAPI`).
 
 use daruma_api::apply::{ListKey, ListKind, Scalar, Schema, Shape};
 
 use super::arena::{ApplyFacts, Arena, Node};
+use crate::custom::CustomView;
 
 /// A place in a kind's type.
 #[derive(Debug, Clone, Copy)]
-pub struct View {
-    arena: &'static Arena,
-    node: &'static Node,
-    facts: Option<&'static ApplyFacts>,
+pub struct View<'a>(Type<'a>);
+
+#[derive(Debug, Clone, Copy)]
+enum Type<'a> {
+    Built(Built<'a>),
+    Custom(CustomView<'a>),
 }
 
-/// The type of a kind; `None` where it has no schema.
-pub fn view(group: &str, version: &str, kind: &str) -> Option<View> {
+/// A place in the schemas of a group version.
+#[derive(Debug, Clone, Copy)]
+struct Built<'a> {
+    arena: &'a Arena,
+    node: &'a Node,
+    facts: Option<&'a ApplyFacts>,
+}
+
+/// The type of a built-in kind; `None` where it has no schema.
+pub fn view(group: &str, version: &str, kind: &str) -> Option<View<'static>> {
     let arena = super::arena(group, version)?;
-    Some(View { arena, node: arena.root_node(kind)?, facts: None })
+    Some(Built { arena, node: arena.root_node(kind)?, facts: None }.into())
 }
 
-impl View {
-    fn inner(self, node: &'static Node) -> Self {
-        Self { node, facts: None, ..self }
+impl<'a> From<Built<'a>> for View<'a> {
+    fn from(built: Built<'a>) -> Self {
+        Self(Type::Built(built))
     }
 }
 
-impl Schema for View {
+impl<'a> From<CustomView<'a>> for View<'a> {
+    fn from(custom: CustomView<'a>) -> Self {
+        Self(Type::Custom(custom))
+    }
+}
+
+/// The type of metadata, the same for every kind.
+pub(crate) fn metadata() -> View<'static> {
+    let place = || {
+        let arena = super::arena("", "v1")?;
+        let field = arena.get(arena.root("ConfigMap")?).field("metadata")?;
+        Some(Built { arena, node: &field.node, facts: None })
+    };
+    place().expect("config maps have metadata; a test looks").into()
+}
+
+impl Schema for View<'_> {
     fn shape(self) -> Shape<Self> {
+        match self.0 {
+            Type::Built(built) => built.shape(),
+            Type::Custom(custom) => custom.shape(),
+        }
+    }
+
+    fn field(self, name: &str) -> Option<Self> {
+        match self.0 {
+            Type::Built(built) => built.field(name).map(Self::from),
+            Type::Custom(custom) => custom.field(name),
+        }
+    }
+
+    fn keys(&self) -> &[ListKey] {
+        match &self.0 {
+            Type::Built(built) => built.facts.map(|facts| &*facts.keys).unwrap_or_default(),
+            Type::Custom(custom) => custom.keys(),
+        }
+    }
+
+    fn is_always_there(self) -> bool {
+        matches!(self.0, Type::Built(built) if built.facts.is_some_and(|facts| facts.by_value))
+    }
+}
+
+impl<'a> Built<'a> {
+    fn inner(self, node: &'a Node) -> View<'a> {
+        Self { node, facts: None, ..self }.into()
+    }
+
+    fn shape(self) -> Shape<View<'a>> {
         match self.node {
             Node::Any => Shape::Untyped,
             Node::Text | Node::Bytes => Shape::Scalar(Scalar::Text),
@@ -44,14 +104,6 @@ impl Schema for View {
         let Node::Struct(index) = self.node else { return None };
         let field = self.arena.get(*index).field(name)?;
         Some(Self { node: &field.node, facts: field.apply.as_deref(), ..self })
-    }
-
-    fn keys(&self) -> &[ListKey] {
-        self.facts.map(|facts| &*facts.keys).unwrap_or_default()
-    }
-
-    fn is_always_there(self) -> bool {
-        self.facts.is_some_and(|facts| facts.by_value)
     }
 }
 

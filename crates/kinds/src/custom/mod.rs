@@ -1,0 +1,28 @@
+//! Custom resources: a kind that is told by a definition ([`CustomKind`]), and all that follows from its schema.
+//!
+//! Source: apiextensions-apiserver pkg/registry/customresource and pkg/apiserver.
+//!
+//! Invariant: what a definition must be like is checked where definitions are written
+//! ([`crate::custom_resource_definition`]); here a definition is taken for valid, and what is not is passed over.
+
+mod columns;
+mod defaulting;
+mod embedded;
+mod fields;
+mod format;
+mod intern;
+mod json_path;
+mod kind;
+mod list_type;
+mod number;
+mod openapi;
+mod pattern;
+mod scale;
+mod schema;
+mod validate;
+mod version;
+mod view;
+
+pub use kind::CustomKind;
+pub use openapi::openapi_document;
+pub(crate) use view::CustomView;

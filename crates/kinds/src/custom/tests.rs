@@ -1,0 +1,3 @@
+//! Custom kinds of whole definitions.
+
+use super::*;
