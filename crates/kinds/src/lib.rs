@@ -22,6 +22,7 @@ mod virtual_kinds;
 mod api_service;
 mod config_map;
 mod controller_revision;
+mod custom_resource_definition;
 mod daemon_set;
 mod deployment;
 mod endpoint_slice;
@@ -69,6 +70,7 @@ pub static ALL: &[&dyn Kind] = &[
     &rbac::cluster_role::ClusterRole,
     &rbac::role_binding::RoleBinding,
     &rbac::role::Role,
+    &custom_resource_definition::CustomResourceDefinition,
     &priority_class::PriorityClass,
     &lease::Lease,
     &endpoint_slice::EndpointSlice,

@@ -29,15 +29,17 @@ pub(super) fn check(schema: Option<&Schema>, object: &mut Value, prune: bool) ->
     Ok(walk.unknown.into_iter().map(|path| format!("unknown field \"{path}\"")).collect())
 }
 
-/// Removes what a schema does not know, from a value that is no object of its own: a default, say. `is_object` tells
-/// whether it is one after all.
-#[expect(dead_code, reason = "what defaults of a definition must not hold is told by it")]
-pub(crate) fn prune(schema: &Schema, value: &mut Value, is_object: bool) {
-    let mut walk = Walk { prune: true, unknown: Vec::new() };
-    match value {
-        Value::Object(members) => walk.members(members, Some(schema), is_object || schema.embedded, ""),
-        other => walk.value(other, Some(schema), ""),
-    }
+/// Removes what a schema does not know from a value.
+pub(super) fn prune(schema: &Schema, value: &mut Value) {
+    Walk { prune: true, unknown: Vec::new() }.value(value, Some(schema), "");
+}
+
+/// Checks the types of the metadata of embedded objects in a value.
+///
+/// # Errors
+/// Those of a wrong type.
+pub(super) fn check_embedded(schema: &Schema, value: &mut Value) -> Result<(), String> {
+    Walk { prune: true, unknown: Vec::new() }.coerce(value, schema, "")
 }
 
 struct Walk {

@@ -6,6 +6,7 @@
 //! ([`crate::custom_resource_definition`]); here a definition is taken for valid, and what is not is passed over.
 
 mod columns;
+mod default_check;
 mod defaulting;
 mod embedded;
 mod fields;
@@ -19,10 +20,20 @@ mod openapi;
 mod pattern;
 mod scale;
 mod schema;
+mod schema_path;
 mod validate;
 mod version;
 mod view;
 
+pub(crate) use default_check::default_errors;
 pub use kind::CustomKind;
 pub use openapi::openapi_document;
+pub(crate) use pattern::pattern_error;
+pub(crate) use schema::Schema;
+pub(crate) use schema_path::{SchemaPath, find_field};
 pub(crate) use view::CustomView;
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod tests;

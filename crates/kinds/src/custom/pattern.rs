@@ -36,6 +36,11 @@ impl Pattern {
     }
 }
 
+/// What is wrong with a pattern; nothing with an empty one.
+pub(crate) fn pattern_error(source: &str) -> Option<String> {
+    Pattern::new(source).error().map(str::to_owned)
+}
+
 fn translate(source: &str) -> String {
     let mut out = String::with_capacity(source.len() + 8);
     let mut rest = source;

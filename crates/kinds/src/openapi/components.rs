@@ -62,6 +62,10 @@ fn schema(name: &str, mut schema: Value, facts: &SchemaFacts) -> Value {
         Some("Quantity") => {
             schema = json!({"description": schema["description"], "oneOf": [{"type": "string"}, {"type": "number"}]});
         }
+        // Any value at all.
+        Some("JSON" | "JSONSchemaPropsOrArray" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrStringArray") => {
+            schema = json!({"description": schema["description"]});
+        }
         _ => {}
     }
     let Some(object) = schema.as_object_mut() else { return schema };

@@ -201,6 +201,11 @@ mod tests {
         let stored = crate::ALL.iter().map(|kind| kind.names());
         for names in stored.chain(crate::VIRTUAL) {
             let api_version = daruma_api::gvk::api_version(names.group, names.version);
+            // A schema holds schemas, which the table does not allow; typed Go clients of definitions speak JSON.
+            if names.kind == "CustomResourceDefinition" {
+                assert!(TABLE.kind(&api_version, names.kind).is_none());
+                continue;
+            }
             assert!(TABLE.kind(&api_version, names.kind).is_some(), "{api_version} {}", names.kind);
         }
         for (api_version, kind) in [

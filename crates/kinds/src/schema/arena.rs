@@ -105,6 +105,8 @@ pub enum Node {
     Float,
     /// An object with known members.
     Struct(u32),
+    /// An object with known members, or a value of another type (`JSONSchemaPropsOrBool`). Apply replaces it as a whole.
+    StructOr(u32),
     /// A list.
     List(Box<Node>),
     /// An object with free keys.
@@ -221,6 +223,12 @@ fn leaf(name: &str) -> Option<Node> {
     })
 }
 
+/// The node of a type that is a struct or something else.
+fn either(schema: &Value, names: &BTreeMap<&str, u32>) -> Option<Node> {
+    let first = schema.pointer("/oneOf/0/$ref").and_then(Value::as_str)?;
+    names.get(first.rsplit('/').next()?).map(|index| Node::StructOr(*index))
+}
+
 fn node(schema: &Value, names: &BTreeMap<&str, u32>, definitions: &Map<String, Value>) -> Node {
     if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
         let name = reference.rsplit('/').next().unwrap_or(reference);
@@ -229,7 +237,7 @@ fn node(schema: &Value, names: &BTreeMap<&str, u32>, definitions: &Map<String, V
         }
         return match (names.get(name), definitions.get(name)) {
             (Some(index), _) => Node::Struct(*index),
-            (None, Some(target)) => node(target, names, definitions),
+            (None, Some(target)) => either(target, names).unwrap_or_else(|| node(target, names, definitions)),
             (None, None) => Node::Any,
         };
     }

@@ -51,6 +51,7 @@ impl Walk<'_> {
     fn value(&mut self, value: &mut Value, node: &Node, trail: &Trail<'_>) -> Result<(), String> {
         match (node, &mut *value) {
             (Node::Any, _)
+            | (Node::StructOr(_), Value::Bool(_) | Value::Array(_))
             | (_, Value::Null)
             | (Node::Text | Node::IntOrString, Value::String(_))
             | (Node::Bool, Value::Bool(_))
@@ -60,6 +61,13 @@ impl Walk<'_> {
                 if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) =>
             {
                 Ok(())
+            }
+            // Go's decoder of such types is silent about unknown members.
+            (Node::StructOr(index), Value::Object(_)) => {
+                let known = self.unknown.len();
+                let walked = self.value(value, &Node::Struct(*index), trail);
+                self.unknown.truncate(known);
+                walked
             }
             (Node::Struct(index), Value::Object(object)) => {
                 let (outer, schema) = (self.owner, self.arena.get(*index));
@@ -150,7 +158,7 @@ impl Walk<'_> {
             Node::Bool => "bool".to_owned(),
             Node::Int64 => "int64".to_owned(),
             Node::Float => "float64".to_owned(),
-            Node::Struct(index) => format!("v1.{}", self.arena.get(*index).name),
+            Node::Struct(index) | Node::StructOr(index) => format!("v1.{}", self.arena.get(*index).name),
             Node::List(of) => format!("[]{}", self.go_type(of)),
             Node::Map(of) => format!("map[string]{}", self.go_type(of)),
         }

@@ -3,6 +3,7 @@
 use daruma_api::k8s_openapi::api::{
     apps, authentication, authorization, autoscaling, coordination, core, discovery, policy, rbac, scheduling,
 };
+use daruma_api::k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use daruma_api::k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use daruma_api::k8s_openapi::schemars::SchemaGenerator;
 use daruma_api::k8s_openapi::schemars::generate::SchemaSettings;
@@ -12,6 +13,7 @@ use serde_json::{Map, Value};
 /// Served group versions, as the index of OpenAPI documents lists them.
 pub const GROUP_VERSIONS: &[(&str, &str)] = &[
     ("", "v1"),
+    ("apiextensions.k8s.io", "v1"),
     ("apiregistration.k8s.io", "v1"),
     ("apps", "v1"),
     ("authentication.k8s.io", "v1"),
@@ -40,6 +42,7 @@ pub(super) fn definitions(group: &str, version: &str) -> Option<Map<String, Valu
             core::v1::Node, core::v1::Pod, core::v1::Secret, core::v1::Service, core::v1::ServiceAccount,
             authentication::v1::TokenRequest, policy::v1::Eviction,
         ),
+        ("apiextensions.k8s.io", "v1") => add!(generator; apiextensions::v1::CustomResourceDefinition),
         ("apiregistration.k8s.io", "v1") => add!(generator; apiregistration::v1::APIService),
         ("apps", "v1") => add!(generator;
             apps::v1::ControllerRevision, apps::v1::DaemonSet, apps::v1::Deployment, apps::v1::ReplicaSet,

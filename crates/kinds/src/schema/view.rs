@@ -89,7 +89,7 @@ impl<'a> Built<'a> {
 
     fn shape(self) -> Shape<View<'a>> {
         match self.node {
-            Node::Any => Shape::Untyped,
+            Node::Any | Node::StructOr(_) => Shape::Untyped,
             Node::Text | Node::Bytes => Shape::Scalar(Scalar::Text),
             Node::Time | Node::MicroTime | Node::Quantity | Node::IntOrString => Shape::Scalar(Scalar::Any),
             Node::Bool => Shape::Scalar(Scalar::Boolean),
