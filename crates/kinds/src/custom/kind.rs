@@ -120,7 +120,6 @@ impl CustomKind {
     }
 
     /// `openAPIV3Schema` as written; null where there is none.
-    #[expect(dead_code, reason = "documents for clients are made of it")]
     pub(super) fn document(&self) -> &Value {
         &self.document
     }

@@ -40,7 +40,7 @@ pub(super) fn build(group: &str, version: &str) -> Option<(Map<String, Value>, N
         let kind = resource.names();
         if let Some(item) = names.get(kind.kind).cloned() {
             let name = format!("{item}List");
-            schemas.insert(name.clone(), list(&item, kind.kind, group, version));
+            schemas.insert(name.clone(), list(&item, (kind.kind, &format!("{}List", kind.kind)), group, version));
             names.insert(format!("{}List", kind.kind), name);
         }
     }
@@ -143,9 +143,10 @@ fn wrap(schema: &mut Value) {
     }
 }
 
-fn list(item: &str, kind: &str, group: &str, version: &str) -> Value {
+/// The schema of lists: of `item`, whose kind and whose lists' kind are given.
+pub(super) fn list(item: &str, (kind, list_kind): (&str, &str), group: &str, version: &str) -> Value {
     json!({
-        "description": format!("{kind}List is a list of {kind} objects."),
+        "description": format!("{list_kind} is a list of {kind} objects."),
         "type": "object",
         "required": ["items"],
         "properties": {
@@ -162,6 +163,6 @@ fn list(item: &str, kind: &str, group: &str, version: &str) -> Value {
                 "default": {},
             },
         },
-        "x-kubernetes-group-version-kind": [{"group": group, "version": version, "kind": format!("{kind}List")}],
+        "x-kubernetes-group-version-kind": [{"group": group, "version": version, "kind": list_kind}],
     })
 }

@@ -3,8 +3,10 @@
 //! A document is made when it is asked for and not kept: the caller keeps its encoded form.
 
 mod components;
+mod custom;
 mod paths;
 
+pub(crate) use custom::{CustomSchema, custom_document};
 use serde_json::{Value, json};
 
 use crate::schema::GROUP_VERSIONS;

@@ -28,71 +28,77 @@ pub(super) fn build(group: &str, version: &str, names: &Names) -> Map<String, Va
     let mut paths = Map::new();
     let root = format!("/{}", root(group, version));
     for kind in resources(group, version) {
-        let own = kind.names();
-        let collection = collection(&root, own);
-        let item = format!("{collection}/{{name}}");
-        let schema = names.get(own.kind).map(String::as_str).unwrap_or_default();
-        let operation = |verb: &str, action: &str, parameters: Vec<Value>, body: Option<&str>, answer: &str| {
-            self::operation(own, (own.group, own.version, own.kind), "", verb, action, parameters, body, answer)
-        };
-        let list = format!("{schema}List");
-        let mut many = path_item(own, false);
-        let mut one = path_item(own, true);
-        for verb in own.verbs {
-            match *verb {
-                "list" => many.insert("get".into(), operation("list", "list", listing(), None, &list)),
-                "create" => many.insert("post".into(), operation("create", "post", writing(), Some(schema), schema)),
-                "deletecollection" => {
-                    let status = format!("{META}.Status");
-                    many.insert(
-                        "delete".into(),
-                        operation("deletecollection", "deletecollection", listing(), Some(&delete_options()), &status),
-                    )
-                }
-                "get" => one.insert("get".into(), operation("read", "get", Vec::new(), None, schema)),
-                "update" => one.insert("put".into(), operation("replace", "put", writing(), Some(schema), schema)),
-                "patch" => one.insert("patch".into(), operation("patch", "patch", patching(), None, schema)),
-                "delete" => {
-                    let status = format!("{META}.Status");
-                    one.insert("delete".into(), operation("delete", "delete", deleting(), Some(&delete_options()), &status))
-                }
-                _ => None,
-            };
-        }
-        paths.insert(collection.clone(), many.into());
-        if own.scope == Scope::Namespaced {
-            let mut everywhere = path_item(own, false);
-            everywhere.remove("parameters");
-            everywhere.insert("get".into(), operation("listForAllNamespaces", "list", listing(), None, &list));
-            paths.insert(format!("{root}/{}", own.plural), everywhere.into());
-        }
-        for part in kind.subresources() {
-            let (group, version) = if part.version.is_empty() { (own.group, own.version) } else { (part.group, part.version) };
-            let Some(schema) = names.get(part.kind) else { continue };
-            let mut item_of_part = path_item(own, true);
-            for verb in part.verbs {
-                let (method, id, action, parameters, body) = match *verb {
-                    "get" => ("get", "read", "get", Vec::new(), None),
-                    "update" => ("put", "replace", "put", writing(), Some(schema.as_str())),
-                    "patch" => ("patch", "patch", "patch", patching(), None),
-                    "create" => ("post", "create", "post", writing(), Some(schema.as_str())),
-                    _ => continue,
-                };
-                let gvk = (group, version, part.kind);
-                item_of_part.insert(method.into(), self::operation(own, gvk, part.name, id, action, parameters, body, schema));
-            }
-            paths.insert(format!("{item}/{}", part.name), item_of_part.into());
-        }
-        paths.insert(item, one.into());
+        let list = names.get(kind.names().kind).map(|schema| format!("{schema}List")).unwrap_or_default();
+        of_kind(&mut paths, &root, kind, &list, names);
     }
     for own in reviews(group, version) {
         let Some(schema) = names.get(own.kind) else { continue };
         let mut item = path_item(own, false);
         let gvk = (own.group, own.version, own.kind);
-        item.insert("post".into(), operation(own, gvk, "", "create", "post", writing(), Some(schema), schema));
+        item.insert("post".into(), operation((own, true), gvk, "", "create", "post", writing(), Some(schema), schema));
         paths.insert(collection(&root, own), item.into());
     }
     paths
+}
+
+/// The paths of one kind; `list` is the schema of its lists.
+pub(super) fn of_kind(paths: &mut Map<String, Value>, root: &str, kind: &dyn Kind, list: &str, names: &Names) {
+    let own = kind.names();
+    let (typed, collection) = (kind.supports_strategic_merge(), collection(root, own));
+    let item = format!("{collection}/{{name}}");
+    let schema = names.get(own.kind).map(String::as_str).unwrap_or_default();
+    let operation = |verb: &str, action: &str, parameters: Vec<Value>, body: Option<&str>, answer: &str| {
+        self::operation((own, typed), (own.group, own.version, own.kind), "", verb, action, parameters, body, answer)
+    };
+    let mut many = path_item(own, false);
+    let mut one = path_item(own, true);
+    for verb in own.verbs {
+        match *verb {
+            "list" => many.insert("get".into(), operation("list", "list", listing(), None, list)),
+            "create" => many.insert("post".into(), operation("create", "post", writing(), Some(schema), schema)),
+            "deletecollection" => {
+                let status = format!("{META}.Status");
+                many.insert(
+                    "delete".into(),
+                    operation("deletecollection", "deletecollection", listing(), Some(&delete_options()), &status),
+                )
+            }
+            "get" => one.insert("get".into(), operation("read", "get", Vec::new(), None, schema)),
+            "update" => one.insert("put".into(), operation("replace", "put", writing(), Some(schema), schema)),
+            "patch" => one.insert("patch".into(), operation("patch", "patch", patching(), None, schema)),
+            "delete" => {
+                let status = format!("{META}.Status");
+                one.insert("delete".into(), operation("delete", "delete", deleting(), Some(&delete_options()), &status))
+            }
+            _ => None,
+        };
+    }
+    paths.insert(collection.clone(), many.into());
+    if own.scope == Scope::Namespaced {
+        let mut everywhere = path_item(own, false);
+        everywhere.remove("parameters");
+        everywhere.insert("get".into(), operation("listForAllNamespaces", "list", listing(), None, list));
+        paths.insert(format!("{root}/{}", own.plural), everywhere.into());
+    }
+    for part in kind.subresources() {
+        let (group, version) = if part.version.is_empty() { (own.group, own.version) } else { (part.group, part.version) };
+        let Some(schema) = names.get(part.kind) else { continue };
+        let mut item_of_part = path_item(own, true);
+        for verb in part.verbs {
+            let (method, id, action, parameters, body) = match *verb {
+                "get" => ("get", "read", "get", Vec::new(), None),
+                "update" => ("put", "replace", "put", writing(), Some(schema.as_str())),
+                "patch" => ("patch", "patch", "patch", patching(), None),
+                "create" => ("post", "create", "post", writing(), Some(schema.as_str())),
+                _ => continue,
+            };
+            let gvk = (group, version, part.kind);
+            item_of_part
+                .insert(method.into(), self::operation((own, typed), gvk, part.name, id, action, parameters, body, schema));
+        }
+        paths.insert(format!("{item}/{}", part.name), item_of_part.into());
+    }
+    paths.insert(item, one.into());
 }
 
 fn collection(root: &str, own: &KindNames) -> String {
@@ -165,7 +171,7 @@ fn listing() -> Vec<Value> {
 
 #[expect(clippy::too_many_arguments, reason = "an operation is its arguments; a struct would name them twice")]
 fn operation(
-    own: &KindNames,
+    (own, typed): (&KindNames, bool),
     (group, version, kind): (&str, &str, &str),
     part: &str,
     id: &str,
@@ -178,10 +184,11 @@ fn operation(
         let mut letters = text.chars();
         letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
     };
-    let group_name = if own.group.is_empty() { "core" } else { own.group.split('.').next().unwrap_or_default() };
+    let group_name = group_name(own.group);
     let namespaced = if own.scope == Scope::Namespaced { "Namespaced" } else { "" };
-    let id = format!("{id}{}{}{namespaced}{}{}", upper(group_name), upper(own.version), own.kind, upper(part));
+    let id = format!("{id}{}{}{namespaced}{}{}", upper(&group_name), upper(own.version), own.kind, upper(part));
     let encodings = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+    let encodings = if typed { &encodings[..] } else { &encodings[..2] };
     let answer: Map<String, Value> =
         encodings.iter().map(|encoding| ((*encoding).to_owned(), json!({"schema": reference(answer)}))).collect();
     let mut operation = json!({
@@ -198,10 +205,27 @@ fn operation(
             "application/apply-patch+yaml": schema,
             "application/json-patch+json": schema,
             "application/merge-patch+json": schema,
-            "application/strategic-merge-patch+json": schema,
         }});
+        if typed {
+            operation["requestBody"]["content"]["application/strategic-merge-patch+json"] = schema;
+        }
     } else if let Some(body) = body {
         operation["requestBody"] = json!({"content": {"*/*": {"schema": reference(body)}}});
     }
     operation
+}
+
+/// A group as tags and identifiers spell it: `apps`, `rbacAuthorization`, `stableExampleCom`.
+///
+/// Source: apiserver pkg/endpoints/openapi/openapi.go (`GetOperationIDAndTags`).
+fn group_name(group: &str) -> String {
+    if group.is_empty() {
+        return "core".to_owned();
+    }
+    let mut words = group.strip_suffix(".k8s.io").unwrap_or(group).split(|letter: char| !letter.is_ascii_alphanumeric());
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| {
+        let mut letters = word.chars();
+        name + &letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>()).unwrap_or_default()
+    })
 }
