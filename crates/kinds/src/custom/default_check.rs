@@ -6,7 +6,7 @@ use daruma_api::status::FieldError;
 use serde_json::Value;
 
 use super::schema::Schema;
-use super::{embedded, fields, validate};
+use super::{embedded, fields, rules, validate};
 
 /// Everything that is wrong with a default, which is at `path`.
 pub(crate) fn default_errors(schema: &Schema, default: &Value, path: &str) -> Vec<FieldError> {
@@ -23,6 +23,9 @@ pub(crate) fn default_errors(schema: &Schema, default: &Value, path: &str) -> Ve
     let of_embedded = embedded::errors(schema, default);
     if of_embedded.is_empty() {
         wrong.extend(validate::errors(schema, default, None, Some(path)));
+        if wrong.is_empty() {
+            wrong.extend(rules::default_errors(schema, default, path));
+        }
     } else {
         wrong.extend(of_embedded.into_iter().map(|error| FieldError { field: format!("{path}.{}", error.field), ..error }));
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::columns::Columns;
 use super::schema::Schema;
-use super::{CustomView, defaulting, embedded, fields, intern, list_type, scale, validate, version};
+use super::{CustomView, defaulting, embedded, fields, intern, list_type, rules, scale, validate, version};
 use crate::access::{at, ensure, flag, get, keep, list, remove, same, set, text};
 use crate::kind::{Column, FieldPath, Kind, Names, ScalePaths, Scope, Subresource};
 use crate::schema::View;
@@ -137,7 +137,26 @@ impl CustomKind {
         if old.is_none_or(|old| list_type::errors(schema, old).is_empty()) {
             wrong.extend(list_type::errors(schema, object));
         }
+        Self::ask_rules(schema, object, old, &mut wrong);
         wrong
+    }
+
+    /// Asks the rules, where nothing is wrong that would confuse them.
+    fn ask_rules(schema: &Schema, object: &Value, old: Option<&Value>, wrong: &mut Vec<FieldError>) {
+        const BLOCKING: [&str; 5] =
+            ["FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid"];
+        if !schema.has_rules {
+            return;
+        }
+        if wrong.iter().any(|error| BLOCKING.contains(&error.reason)) {
+            wrong.push(FieldError::invalid(
+                "<nil>",
+                "null",
+                "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
+            ));
+        } else {
+            wrong.extend(rules::errors(schema, object, old));
+        }
     }
 }
 
@@ -239,6 +258,7 @@ impl Kind for CustomKind {
             if !found.is_empty() && list_type::errors(schema, old).is_empty() {
                 wrong.extend(found);
             }
+            Self::ask_rules(schema, new, Some(old), &mut wrong);
         }
         wrong
     }

@@ -18,6 +18,7 @@ mod list_type;
 mod number;
 mod openapi;
 mod pattern;
+mod rules;
 mod scale;
 mod schema;
 mod schema_path;
@@ -29,8 +30,8 @@ pub(crate) use default_check::default_errors;
 pub use kind::CustomKind;
 pub use openapi::openapi_document;
 pub(crate) use pattern::pattern_error;
-pub(crate) use schema::Schema;
-pub(crate) use schema_path::{SchemaPath, find_field};
+pub(crate) use schema::{Additional, Schema};
+pub(crate) use schema_path::{SchemaPath, find_field, find_rule_field};
 pub(crate) use view::CustomView;
 
 #[cfg(test)]

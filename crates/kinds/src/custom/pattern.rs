@@ -30,6 +30,12 @@ impl Pattern {
         self.compiled.as_ref().err().map(String::as_str)
     }
 
+    /// Where it is found in a text, `most` times at most.
+    pub(super) fn find_all<'t>(&self, text: &'t str, most: usize) -> Vec<&'t str> {
+        let found = self.compiled.iter().flat_map(|regex| regex.find_iter(text));
+        found.take(most).map(|found| found.as_str()).collect()
+    }
+
     /// Whether it is found in a text.
     pub(crate) fn matches(&self, text: &str) -> bool {
         self.compiled.as_ref().is_ok_and(|regex| regex.is_match(text))

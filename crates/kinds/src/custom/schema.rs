@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::format::Format;
 use super::pattern::Pattern;
+use super::rules::Rule;
 use crate::access::{flag, get, list, text};
 
 /// A place in the type of a custom resource.
@@ -44,6 +45,10 @@ pub(crate) struct Schema {
     pub atomic: bool,
     /// What values must be beyond their type; `None` where nothing is asked.
     pub rules: Option<Box<Rules>>,
+    /// `x-kubernetes-validations`.
+    pub validations: Box<[Rule]>,
+    /// Whether there are validations here or below.
+    pub has_rules: bool,
 }
 
 /// Types of JSON, as schemas name them.
@@ -147,7 +152,7 @@ impl Schema {
         };
         let default_of = |name: &str| items.pointer(&format!("/properties/{name}/default")).cloned();
         let keys = list(schema, "x-kubernetes-list-map-keys").iter().filter_map(Value::as_str);
-        Self {
+        let mut parsed = Self {
             kind: Type::parse(text(schema, "type")),
             nullable: flag(schema, "nullable"),
             int_or_string: flag(schema, "x-kubernetes-int-or-string"),
@@ -165,7 +170,18 @@ impl Schema {
             keys: keys.map(|name| ListKey { name: name.into(), default: default_of(name) }).collect(),
             atomic: text(schema, "x-kubernetes-map-type") == "atomic",
             rules: Rules::parse(schema).map(Box::new),
-        }
+            validations: list(schema, "x-kubernetes-validations").iter().map(Rule::parse).collect(),
+            has_rules: false,
+        };
+        let below = parsed.properties.values().chain(parsed.items.as_deref());
+        parsed.has_rules = !parsed.validations.is_empty()
+            || below
+                .chain(match &parsed.additional {
+                    Additional::Of(of) => Some(&**of),
+                    _ => None,
+                })
+                .any(|one| one.has_rules);
+        parsed
     }
 
     /// A declared member, or what undeclared ones are.

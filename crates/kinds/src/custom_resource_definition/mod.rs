@@ -7,6 +7,7 @@
 mod approval;
 mod conversion;
 mod default_validation;
+mod rules;
 mod schema_validation;
 mod spec_validation;
 mod structural;

@@ -5,8 +5,9 @@
 
 use serde_json::Value;
 
-use super::{default_validation, structural};
+use super::{default_validation, rules, structural};
 use crate::access::{flag, get, has, list, text};
+use crate::custom::Schema;
 use crate::field::{Errors, Path, Shown};
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
@@ -45,13 +46,19 @@ pub(super) fn validate(errors: &mut Errors, path: &Path<'_>, schema: &Value, has
         errors.forbidden(&path.child("nullable"), "nullable cannot be true at the root");
     }
     let found = structural::errors(path, schema);
-    if found.is_empty() {
-        default_validation::validate(errors, path, schema);
+    let parsed = found.is_empty().then(|| Schema::parse(schema));
+    if let Some(parsed) = &parsed {
+        default_validation::validate(errors, path, parsed);
     } else {
         errors.extend(found);
     }
+    let before = errors.count();
     let walk = Walk { no_defaults: None, inside_metadata: false };
     walk.schema(errors, path, schema, true);
+    // Rules are compiled where the schema that they speak of is in order.
+    if let Some(parsed) = parsed.filter(|_| errors.count() == before) {
+        rules::validate(errors, path, schema, &parsed);
+    }
 }
 
 fn validate_root(errors: &mut Errors, path: &Path<'_>, schema: &Value) {
@@ -137,12 +144,7 @@ impl Walk<'_> {
             self.schema(errors, &path.child("items"), items, false);
         }
         extensions(errors, path, schema);
-        if !list(schema, "x-kubernetes-validations").is_empty() {
-            errors.forbidden(
-                &path.child("x-kubernetes-validations"),
-                "this server does not evaluate validation rules (CEL) yet, so it does not accept definitions that need them",
-            );
-        }
+        rules::shape(errors, path, schema);
     }
 
     fn standard(self, errors: &mut Errors, path: &Path<'_>, schema: &Value) {

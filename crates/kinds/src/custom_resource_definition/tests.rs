@@ -354,17 +354,82 @@ fn defaults_are_values_of_their_schemas() {
     );
 }
 
-/// Rules that cannot be evaluated are not passed over in silence.
 #[test]
-fn validation_rules_are_refused() {
+fn rules_compile() {
+    let with = |rule: Value| {
+        json!({"type": "object", "x-kubernetes-validations": [rule], "properties": {
+            "a": {"type": "integer"}, "b": {"type": "integer"}, "list": {"type": "array", "items": {"type": "object", "properties": {
+                "name": {"type": "string"}, "x-y": {"type": "string"},
+            }}},
+            "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        }})
+    };
+    for rule in [
+        json!({"rule": "self.a < self.b"}),
+        json!({"rule": "self.list.all(x, x.name != '' && has(x.x__dash__y))", "message": "names", "fieldPath": ".list"}),
+        json!({"rule": "!has(oldSelf.a) || self.a >= oldSelf.a", "reason": "FieldValueForbidden"}),
+        json!({"rule": "oldSelf.hasValue() || self.a > 0", "optionalOldSelf": true}),
+        json!({"rule": "quantity('1Gi').isGreaterThan(quantity('1Mi'))", "messageExpression": "'a is ' + string(self.a)"}),
+        json!({"rule": "ip.isCanonical('::1') && cidr('10.0.0.0/8').containsIP('10.1.1.1') && url('https://a/b').getHost() == 'a'"}),
+        json!({"rule": "sets.contains([1, 2], [self.a]) && [1, 2].sum() == 3 && 'abc'.find('b+') == 'b'"}),
+    ] {
+        check_spec(with(rule), &[]);
+    }
+    let rule = ".x-kubernetes-validations[0]";
+    for (source, expected) in [
+        ("self.c < 1", "compilation failed: undefined field 'c'"),
+        ("self.list.all(x, x.nam != '')", "compilation failed: undefined field 'nam'"),
+        ("self.list[0].nam != ''", "compilation failed: undefined field 'nam'"),
+        ("self.open.x == 1", "compilation failed: undefined field 'open'"),
+        ("this.a < 1", "compilation failed: undeclared reference to 'this' (in container '')"),
+        ("semver('1.2.3').major() == 1", "compilation failed: undeclared reference to 'semver' (in container '')"),
+    ] {
+        let shown = format!("{rule}.rule: Invalid value: {{\"rule\":{source:?}}}: {expected}");
+        let more =
+            if source.starts_with("semver") { vec![shown.clone(), shown.replace("'semver'", "'major'")] } else { vec![shown] };
+        let mut more: Vec<&str> = more.iter().map(String::as_str).collect();
+        more.reverse();
+        if source.starts_with("semver") {
+            more.reverse();
+        }
+        check_spec(with(json!({"rule": source})), &more);
+    }
     check_spec(
-        json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.a < self.b"}], "properties": {
-            "a": {"type": "integer"}, "b": {"type": "integer"},
-        }}),
+        with(json!({"rule": " ", "message": "a\nb", "messageExpression": " ", "reason": "Because", "fieldPath": ".c"})),
         &[
-            ".x-kubernetes-validations: Forbidden: this server does not evaluate validation rules (CEL) yet, so it does not accept definitions that need them",
+            &format!("{rule}.rule: Required value: rule is not specified"),
+            &format!("{rule}.messageExpression: Required value: messageExpression must be non-empty if specified"),
+            &format!(
+                "{rule}.reason: Unsupported value: \"Because\": supported values: \"FieldValueDuplicate\", \"FieldValueForbidden\", \"FieldValueInvalid\", \"FieldValueRequired\""
+            ),
+            &format!("{rule}.fieldPath: Invalid value: \".c\": must be a valid path"),
         ],
     );
+    check_spec(
+        with(json!({"rule": "self.a > 0", "optionalOldSelf": true})),
+        &[&format!("{rule}.optionalOldSelf: Invalid value: true: may not be set if oldSelf is not used in rule")],
+    );
+    check_spec(
+        json!({"type": "array", "items": {"type": "string", "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}}),
+        &[
+            ".items.x-kubernetes-validations[0].rule: Invalid value: \"self == oldSelf\": oldSelf cannot be used on the uncorrelatable portion of the schema within spec.validation.openAPIV3Schema.properties[spec]",
+        ],
+    );
+    check_spec(
+        json!({"type": "object", "properties": {"a": {"type": "integer", "default": 1, "x-kubernetes-validations": [{"rule": "self > 1"}]}}}),
+        &[".properties[a].default: Invalid value: 1: failed rule: self > 1"],
+    );
+}
+
+#[test]
+fn expressions_that_do_not_parse_are_refused() {
+    let mut definition = cron_tab();
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] =
+        json!([{"rule": "self.spec.replicas >"}]);
+    let found = texts(CustomResourceDefinition.validate(&created(definition)));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let begin = "spec.validation.openAPIV3Schema.x-kubernetes-validations[0].rule: Invalid value: {\"rule\":\"self.spec.replicas >\"}: compilation failed: ";
+    assert!(found[0].starts_with(begin), "{}", found[0]);
 }
 
 #[test]
