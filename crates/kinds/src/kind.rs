@@ -148,6 +148,12 @@ pub trait Kind: Send + Sync {
         wrong
     }
 
+    /// What a client should be told of a valid object that takes the place of `old` (of nothing, where it is new): texts of
+    /// Warning headers. Status changes have none.
+    fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Everything that is wrong with a status change.
     fn validate_status_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
         Vec::new()

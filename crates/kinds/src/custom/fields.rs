@@ -15,18 +15,22 @@ const OF_OBJECTS: [&str; 3] = ["apiVersion", "kind", "metadata"];
 /// # Errors
 /// Metadata of a wrong type, or an `apiVersion` or `kind` that is no text.
 pub(super) fn check(schema: Option<&Schema>, object: &mut Value, prune: bool) -> Result<Vec<String>, String> {
-    let mut walk = Walk { prune, unknown: Vec::new() };
     let Value::Object(members) = object else {
         return Err("json: cannot unmarshal into an object".to_owned());
     };
-    walk.metadata(members, "")?;
+    let mut walk = Walk { prune, unknown: Vec::new() };
+    // The object's own metadata first, then what the schema does not know, then metadata inside of it.
+    walk.metadata(members, "", |_, why| why)?;
+    let mut found = std::mem::take(&mut walk.unknown);
     if let Some(schema) = schema {
-        walk.coerce_members(members, schema, "")?;
         walk.members(members, Some(schema), true, "");
+        walk.unknown.sort();
+        found.append(&mut walk.unknown);
+        walk.coerce_members(members, schema, "")?;
+        walk.unknown.sort();
+        found.append(&mut walk.unknown);
     }
-    walk.unknown.sort();
-    walk.unknown.dedup();
-    Ok(walk.unknown.into_iter().map(|path| format!("unknown field \"{path}\"")).collect())
+    Ok(found.into_iter().map(|path| format!("unknown field \"{path}\"")).collect())
 }
 
 /// Removes what a schema does not know from a value.
@@ -53,7 +57,13 @@ fn join(path: &str, name: &str) -> String {
 
 impl Walk {
     /// Types and members of an object's metadata, `apiVersion` and `kind`.
-    fn metadata(&mut self, object: &mut Map<String, Value>, path: &str) -> Result<(), String> {
+    /// `blame` words what is wrong with metadata that are said before it.
+    fn metadata(
+        &mut self,
+        object: &mut Map<String, Value>,
+        path: &str,
+        blame: impl FnOnce(&Value, String) -> String,
+    ) -> Result<(), String> {
         for key in ["apiVersion", "kind"] {
             if let Some(value) = object.get(key).filter(|value| !value.is_string()) {
                 return Err(format!("{}: Invalid value: {value}: must be a string", join(path, key)));
@@ -65,7 +75,7 @@ impl Walk {
             *metadata = Value::Object(Map::new());
         }
         let before = metadata.clone();
-        let found = check_metadata(metadata, self.prune).map_err(|why| format!("{path}: Invalid value: {before}: {why}"))?;
+        let found = check_metadata(metadata, self.prune).map_err(|why| blame(&before, why))?;
         for one in found {
             let inner = one.trim_start_matches("unknown field \"").trim_end_matches('"');
             self.unknown.push(join(&path, inner));
@@ -78,7 +88,8 @@ impl Walk {
         match value {
             Value::Object(members) => {
                 if schema.embedded {
-                    self.metadata(members, path)?;
+                    let at = join(path, "metadata");
+                    self.metadata(members, path, |value, why| format!("{at}: Invalid value: {value}: {why}"))?;
                 }
                 self.coerce_members(members, schema, path)
             }

@@ -95,6 +95,11 @@ impl Format {
     }
 }
 
+/// Whether values of a type are asked for a format.
+pub(crate) fn is_known_format(kind: &str, format: &str) -> bool {
+    Format::of(kind, format).is_some()
+}
+
 fn is_base64(text: &str) -> bool {
     let body = text.trim_end_matches('=');
     !text.is_empty()

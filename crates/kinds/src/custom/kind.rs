@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::columns::Columns;
 use super::schema::Schema;
-use super::{CustomView, defaulting, embedded, fields, intern, list_type, rules, scale, validate, version};
+use super::{CustomView, defaulting, embedded, fields, finalizers, intern, list_type, rules, scale, validate, version};
 use crate::access::{at, ensure, flag, get, keep, list, remove, same, set, text};
 use crate::kind::{Column, FieldPath, Kind, Names, ScalePaths, Scope, Subresource};
 use crate::schema::View;
@@ -243,6 +243,10 @@ impl Kind for CustomKind {
     /// Values that were wrong before and did not change are let through.
     fn validate_change(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         self.value_errors(new, Some(old))
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+        finalizers::warnings(object, old)
     }
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {

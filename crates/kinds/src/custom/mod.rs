@@ -10,6 +10,7 @@ mod default_check;
 mod defaulting;
 mod embedded;
 mod fields;
+mod finalizers;
 mod format;
 mod intern;
 mod json_path;
@@ -27,6 +28,7 @@ mod version;
 mod view;
 
 pub(crate) use default_check::default_errors;
+pub(crate) use format::is_known_format;
 pub use kind::CustomKind;
 pub use openapi::openapi_document;
 pub(crate) use pattern::pattern_error;

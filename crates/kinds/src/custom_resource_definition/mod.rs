@@ -118,6 +118,12 @@ impl Kind for CustomResourceDefinition {
         errors.into_vec()
     }
 
+    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+        let before = old.map(schema_validation::unknown_formats).unwrap_or_default();
+        let formats = schema_validation::unknown_formats(object).into_iter().filter(|format| !before.contains(format));
+        formats.map(|format| format!("unrecognized format {format:?}")).collect()
+    }
+
     fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
         let mut errors = Errors::new();
         validate_status(&mut errors, new);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{default_validation, rules, structural};
 use crate::access::{flag, get, has, list, text};
-use crate::custom::Schema;
+use crate::custom::{Schema, is_known_format};
 use crate::field::{Errors, Path, Shown};
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
@@ -88,6 +88,31 @@ fn validate_root(errors: &mut Errors, path: &Path<'_>, schema: &Value) {
 /// A schema itself, where there is one.
 pub(super) fn inner<'a>(schema: &'a Value, key: &str) -> Option<&'a Value> {
     Some(get(schema, key)).filter(|inner| inner.is_object())
+}
+
+/// Formats that no value will be asked for because the server does not know them, in the order in which they appear.
+pub(super) fn unknown_formats(definition: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut schemas: Vec<&Value> = Vec::new();
+    let versions = list(get(definition, "spec"), "versions");
+    schemas.extend(versions.iter().map(|version| get(get(version, "schema"), "openAPIV3Schema")));
+    // What all versions share is told once, as of the internal version.
+    if schemas.iter().all(|schema| *schema == schemas[0]) {
+        schemas.truncate(1);
+    }
+    schemas.reverse();
+    while let Some(schema) = schemas.pop() {
+        let (kind, format) = (text(schema, "type"), text(schema, "format"));
+        if !format.is_empty() && !is_known_format(kind, format) {
+            found.push(format.to_owned());
+        }
+        let mut below: Vec<&Value> =
+            ["items", "additionalProperties", "not"].iter().filter_map(|key| inner(schema, key)).collect();
+        below.extend(["allOf", "anyOf", "oneOf"].iter().flat_map(|key| list(schema, key)));
+        below.extend(get(schema, "properties").as_object().into_iter().flatten().map(|(_, property)| property));
+        schemas.extend(below.into_iter().rev());
+    }
+    found
 }
 
 #[derive(Clone, Copy)]

@@ -433,6 +433,20 @@ fn expressions_that_do_not_parse_are_refused() {
 }
 
 #[test]
+fn unknown_formats_are_told() {
+    let mut old = cron_tab();
+    let properties = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+    old.pointer_mut(properties).expect("members")["image"]["format"] = "image".into();
+    let mut new = old.clone();
+    new.pointer_mut(properties).expect("members")["replicas"]["format"] = "int16".into();
+    let image = "unrecognized format \"image\"";
+    assert_eq!(CustomResourceDefinition.warnings(&old, None), [image]);
+    assert_eq!(CustomResourceDefinition.warnings(&new, None), [image, "unrecognized format \"int16\""]);
+    assert_eq!(CustomResourceDefinition.warnings(&new, Some(&old)), ["unrecognized format \"int16\""]);
+    assert!(CustomResourceDefinition.warnings(&memcached(), None).is_empty());
+}
+
+#[test]
 fn what_is_told_of_one_version_alone_names_it() {
     let mut definition = memcached();
     definition["spec"]["versions"][1]["schema"]["openAPIV3Schema"]["properties"]["spec"]["type"] = "".into();
