@@ -371,6 +371,7 @@ fn rules_compile() {
         json!({"rule": "oldSelf.hasValue() || self.a > 0", "optionalOldSelf": true}),
         json!({"rule": "quantity('1Gi').isGreaterThan(quantity('1Mi'))", "messageExpression": "'a is ' + string(self.a)"}),
         json!({"rule": "ip.isCanonical('::1') && cidr('10.0.0.0/8').containsIP('10.1.1.1') && url('https://a/b').getHost() == 'a'"}),
+        json!({"rule": "!format.dns1123Label().validate('a').hasValue() && !format.named('uuid').value().validate('a').hasValue()"}),
         json!({"rule": "sets.contains([1, 2], [self.a]) && [1, 2].sum() == 3 && 'abc'.find('b+') == 'b'"}),
     ] {
         check_spec(with(rule), &[]);

@@ -174,7 +174,7 @@ fn element(schema: &Schema) -> Known<'_> {
     }
 }
 
-const NAMESPACES: [&str; 7] = ["cel", "ip", "lists", "math", "optional", "sets", "strings"];
+const NAMESPACES: &[&str] = &["format", "ip", "optional", "sets", "strings"];
 
 /// Functions of the standard library and of those of [`super::environment`], which the `cel` crate does not list.
 const FUNCTIONS: &[&str] = &[
@@ -197,6 +197,20 @@ const FUNCTIONS: &[&str] = &[
     "find",
     "findAll",
     "format",
+    "format.byte",
+    "format.date",
+    "format.datetime",
+    "format.dns1035Label",
+    "format.dns1035LabelPrefix",
+    "format.dns1123Label",
+    "format.dns1123LabelPrefix",
+    "format.dns1123Subdomain",
+    "format.dns1123SubdomainPrefix",
+    "format.labelValue",
+    "format.named",
+    "format.qualifiedName",
+    "format.uri",
+    "format.uuid",
     "getDate",
     "getDayOfMonth",
     "getDayOfWeek",
@@ -265,5 +279,6 @@ const FUNCTIONS: &[&str] = &[
     "uint",
     "upperAscii",
     "url",
+    "validate",
     "value",
 ];

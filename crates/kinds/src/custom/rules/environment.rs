@@ -9,7 +9,7 @@ use cel::common::types::{CelString, DYN_TYPE};
 use cel::common::value::{CowVal, Val};
 use cel::{DeclarationError, Env, extensions};
 
-use super::{addresses, budget, list_functions, quantity, text_functions, url};
+use super::{addresses, budget, formats, list_functions, quantity, text_functions, url};
 
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let environment = build().expect("every function is declared once; a test builds the environment");
@@ -30,6 +30,7 @@ fn build() -> Result<Env, DeclarationError> {
     quantity::declare(&mut environment)?;
     addresses::declare(&mut environment)?;
     url::declare(&mut environment)?;
+    formats::declare(&mut environment)?;
     Ok(environment)
 }
 

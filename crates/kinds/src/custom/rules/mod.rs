@@ -11,6 +11,7 @@ mod arguments;
 mod budget;
 mod check;
 mod environment;
+mod formats;
 mod list_functions;
 mod map;
 mod quantity;

@@ -74,6 +74,8 @@ fn expressions_say_what_they_say_in_the_real_server() {
         "(self.max > 1 ? 'big' : 'small') == 'big'",
         "!has(self.parts[1].count)",
         "size(self.names) == 2 && self.min in [1, 2]",
+        "!format.dns1123Label().validate(self.size.lowerAscii()).hasValue() && format.dns1123Label().validate('A').value().size() == 1",
+        "format.named('qualifiedName').value().validate('a/b/c').hasValue() && !format.named('nope').hasValue()",
     ] {
         check(rule, spec.clone(), &[]);
     }
