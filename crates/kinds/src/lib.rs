@@ -1,5 +1,5 @@
 //! Built-in resources: one file a kind with its names, defaults, preparation, validation, columns
-//! and subresources, named in [`ALL`].
+//! and subresources, named in [`ALL`]. Custom resources: [`custom`] makes kinds of definitions.
 //!
 //! Invariant: pure. No HTTP, no store, no clock: what needs the time is given it.
 

@@ -3,7 +3,7 @@
 //! Source: apiextensions-apiserver pkg/registry/customresource and pkg/apiserver.
 //!
 //! Invariant: what a definition must be like is checked where definitions are written
-//! ([`crate::custom_resource_definition`]); here a definition is taken for valid, and what is not is passed over.
+//! (`custom_resource_definition`); here a definition is taken for valid, and what is not is passed over.
 
 mod columns;
 mod default_check;

@@ -1,7 +1,7 @@
 //! The schema of a custom resource, parsed once: what its values are made of, and which rules they follow.
 //!
 //! One type serves for the structural part and for what may stand below `allOf`, `anyOf`, `oneOf` and `not`; that the
-//! latter is structural is checked with the definition ([`crate::custom_resource_definition`]).
+//! latter is structural is checked with the definition (`custom_resource_definition`).
 //!
 //! Source: apiextensions-apiserver pkg/apiserver/schema/{structural,convert}.go, and pkg/apiserver/validation/validation.go for what
 //! the rules are made of.

@@ -4,6 +4,10 @@
 //! runs and no limits of its own: which names, functions and members an expression uses is checked here ([`check`]), and how
 //! many elements it goes through is counted ([`budget`]).
 //!
+//! Not as in the real server: types of operands are checked when a rule is evaluated, costs are not estimated when a
+//! definition is written, lists of type `set` and `map` are equal in the same order alone, and there is no library of
+//! semantic versions (a definition whose rules call it is refused).
+//!
 //! Source: apiextensions-apiserver pkg/apiserver/schema/cel/validation.go.
 
 mod addresses;
