@@ -89,9 +89,8 @@ impl Call {
         let labels_parsed = Selector::parse(labels).map_err(|error| ApiError::bad_request(error.to_string()))?;
         let fields_parsed = Selector::parse_fields(fields).map_err(|error| ApiError::bad_request(error.to_string()))?;
         let namespace = if resource.is_namespaced() { self.info.namespace.as_str() } else { "" };
-        let selectable = resource.kind.selectable_fields();
-        Filter::new(namespace, labels_parsed, fields_parsed, selectable).map_err(|field| {
-            let why = if selectable.is_empty() {
+        Filter::new(namespace, labels_parsed, fields_parsed, |field| resource.field_index(field)).map_err(|field| {
+            let why = if resource.kind.selectable_fields().is_empty() && resource.custom_kind().is_none() {
                 format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
             } else {
                 format!("field label not supported: {field}")

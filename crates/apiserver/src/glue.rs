@@ -2,7 +2,7 @@
 
 use daruma_api::patch::{self, PatchError};
 use daruma_api::status::{ApiError, FieldError};
-use daruma_kinds::{metadata, patch as kinds_patch, schema};
+use daruma_kinds::{metadata, patch as kinds_patch};
 use serde_json::Value;
 
 use crate::call::Call;
@@ -15,7 +15,7 @@ use crate::registry::Resource;
 /// 400 for a wrong type, and for unknown fields with `Strict`.
 pub fn check_fields(call: &Call, resource: &Resource, object: &mut Value) -> Result<(), ApiError> {
     let names = resource.kind.names();
-    let unknown = schema::check_fields(names.group, names.version, names.kind, object, true)?;
+    let unknown = resource.kind.check_fields(object, true)?;
     match call.field_validation() {
         "Strict" if !unknown.is_empty() => Err(ApiError::bad_request(format!(
             "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
@@ -36,12 +36,12 @@ pub fn check_fields(call: &Call, resource: &Resource, object: &mut Value) -> Res
 
 /// Everything that is wrong with the metadata of a new object.
 pub fn validate_metadata_create(resource: &Resource, object: &Value) -> Vec<FieldError> {
-    metadata::validate_create(resource.kind, object)
+    metadata::validate_create(&*resource.kind, object)
 }
 
 /// Everything that is wrong with a change of metadata.
 pub fn validate_metadata_update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
-    metadata::validate_update(resource.kind, new, old)
+    metadata::validate_update(&*resource.kind, new, old)
 }
 
 /// RFC 6902.

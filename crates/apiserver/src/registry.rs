@@ -1,9 +1,14 @@
-//! Every resource with its kind and its cache.
+//! Every resource with its kind and its cache: the built-in ones, which stay, and the custom ones, which come, change and
+//! go while the server runs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use daruma_api::gvk;
+use daruma_kinds::custom::CustomKind;
 use daruma_kinds::{Kind, Scope};
 
 use crate::cache::ResourceCache;
@@ -12,29 +17,84 @@ use crate::storage::{Extractor, Head, keys};
 /// Objects that have this field are filed by it (pkg/registry/core/pod `Indexers`).
 const INDEXED_FIELD: &str = "spec.nodeName";
 
+/// What a resource's objects are.
+#[derive(Clone)]
+pub enum AnyKind {
+    /// One of [`daruma_kinds::ALL`].
+    BuiltIn(&'static dyn Kind),
+    /// A served version of a CustomResourceDefinition.
+    Custom(Arc<CustomKind>),
+}
+
+impl Deref for AnyKind {
+    type Target = dyn Kind;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::BuiltIn(kind) => *kind,
+            Self::Custom(kind) => &**kind,
+        }
+    }
+}
+
+/// Whether a custom resource is shown by discovery, and takes new objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Its names are accepted: it is served, and not told of yet.
+    Installing,
+    /// It is served and told of. So is every built-in resource.
+    Established,
+    /// Its definition is being deleted: objects go, and none come.
+    Terminating,
+}
+
 /// One resource in one version.
 pub struct Resource {
     /// What it is.
-    pub kind: &'static dyn Kind,
+    pub kind: AnyKind,
     /// Begin of its stored objects.
     pub head: Head,
     /// Prefix of its store keys.
     pub prefix: String,
-    /// Its objects.
+    /// Its objects; all versions of a resource share them.
     pub cache: Arc<ResourceCache>,
+    /// How far it has come.
+    pub stage: Stage,
+    /// Whether its objects would have to be converted by a webhook, which this server does not call.
+    pub needs_webhook: bool,
+    /// Where the cache keeps each of the kind's selectable fields.
+    fields: Vec<usize>,
 }
 
 impl Resource {
-    fn new(kind: &'static dyn Kind) -> Self {
+    fn built_in(kind: &'static dyn Kind) -> Self {
         let names = kind.names();
+        let fields = kind.selectable_fields();
+        let indexed = fields.iter().position(|field| *field == INDEXED_FIELD);
         Self {
-            kind,
+            kind: AnyKind::BuiltIn(kind),
             head: Head::new(&gvk::api_version(names.group, names.version), names.kind),
             prefix: keys::prefix(names.group, names.plural),
-            cache: Arc::new(ResourceCache::new(
-                Extractor::new(kind.selectable_fields()),
-                kind.selectable_fields().iter().position(|field| *field == INDEXED_FIELD),
-            )),
+            cache: Arc::new(ResourceCache::new(Extractor::new(fields), indexed)),
+            stage: Stage::Established,
+            needs_webhook: false,
+            fields: (0..fields.len()).collect(),
+        }
+    }
+
+    /// A version of a custom resource whose objects are in `cache`, which reads the dotted paths `cached`.
+    pub fn custom(kind: Arc<CustomKind>, head: Head, cache: Arc<ResourceCache>, cached: &[&str], stage: Stage) -> Self {
+        let names = kind.names();
+        let place =
+            |field: &&str| cached.iter().position(|one| one == field).expect("the cache reads the fields of all versions");
+        Self {
+            head,
+            prefix: keys::prefix(names.group, names.plural),
+            cache,
+            stage,
+            needs_webhook: false,
+            fields: kind.selectable_fields().iter().map(place).collect(),
+            kind: AnyKind::Custom(kind),
         }
     }
 
@@ -50,6 +110,13 @@ impl Resource {
     pub fn kind_name(&self) -> &'static str {
         self.kind.names().kind
     }
+    /// Kind of its lists.
+    pub fn list_kind(&self) -> Cow<'static, str> {
+        match &self.kind {
+            AnyKind::BuiltIn(_) => format!("{}List", self.kind_name()).into(),
+            AnyKind::Custom(kind) => kind.list_kind().into(),
+        }
+    }
     /// `group/version`.
     pub fn api_version(&self) -> String {
         gvk::api_version(self.kind.names().group, self.kind.names().version)
@@ -57,6 +124,13 @@ impl Resource {
     /// Whether objects live in namespaces.
     pub fn is_namespaced(&self) -> bool {
         self.kind.names().scope == Scope::Namespaced
+    }
+    /// The kind, where it is a custom one.
+    pub fn custom_kind(&self) -> Option<&Arc<CustomKind>> {
+        match &self.kind {
+            AnyKind::BuiltIn(_) => None,
+            AnyKind::Custom(kind) => Some(kind),
+        }
     }
     /// Whether `verb` is served on the main resource.
     pub fn has_verb(&self, verb: &str) -> bool {
@@ -71,52 +145,89 @@ impl Resource {
         let namespace = if self.is_namespaced() { namespace } else { "" };
         format!("{}{}", self.prefix, keys::object(namespace, name))
     }
-    /// The number of a selectable field.
+    /// The number of a selectable field in the cache's items.
     pub fn field_index(&self, path: &str) -> Option<usize> {
-        self.kind.selectable_fields().iter().position(|field| *field == path)
+        let index = self.kind.selectable_fields().iter().position(|field| *field == path)?;
+        self.fields.get(index).copied()
     }
 }
 
-/// All resources, by group, version and plural.
+/// Resources by group, version and plural.
+type Resources = BTreeMap<String, Arc<Resource>>;
+
+/// All resources.
 pub struct Registry {
-    by_name: BTreeMap<String, Arc<Resource>>,
+    built_in: Resources,
+    /// Replaced as a whole, so that nobody who reads it waits for long.
+    custom: RwLock<Arc<Resources>>,
+    version: AtomicU64,
 }
 
 impl Registry {
-    /// A registry of `kinds`.
+    /// A registry of built-in `kinds`.
     pub fn new(kinds: &[&'static dyn Kind]) -> Self {
-        let by_name = kinds
-            .iter()
-            .map(|kind| {
-                let names = kind.names();
-                (key(names.group, names.version, names.plural), Arc::new(Resource::new(*kind)))
-            })
-            .collect();
-        Self { by_name }
+        let built_in = by_name(kinds.iter().map(|kind| Arc::new(Resource::built_in(*kind))));
+        Self { built_in, custom: RwLock::default(), version: AtomicU64::new(0) }
     }
 
     /// One resource.
-    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.by_name.get(&key(group, version, plural))
+    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
+        let key = key(group, version, plural);
+        match self.built_in.get(&key) {
+            Some(found) => Some(found.clone()),
+            None => self.custom().get(&key).cloned(),
+        }
     }
 
-    /// One resource in whatever version.
-    pub fn find(&self, group: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.all().find(|resource| resource.is(group, plural))
+    /// One built-in resource.
+    pub fn built_in(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
+        self.built_in.get(&key(group, version, plural))
     }
 
-    /// The resource of a kind.
-    pub fn of_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Resource>> {
-        self.all().find(|resource| {
+    /// One built-in resource in whatever version.
+    pub fn built_in_somewhere(&self, group: &str, plural: &str) -> Option<&Arc<Resource>> {
+        self.built_in.values().find(|resource| resource.is(group, plural))
+    }
+
+    /// The built-in resources, ordered by group, version and plural.
+    pub fn all_built_in(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.built_in.values()
+    }
+
+    /// The custom resources of now, ordered by group, version and plural.
+    pub fn custom(&self) -> Arc<Resources> {
+        self.custom.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Serves these custom resources, and no others, from now on.
+    pub fn set_custom(&self, resources: impl Iterator<Item = Arc<Resource>>) {
+        let resources = Arc::new(by_name(resources));
+        *self.custom.write().unwrap_or_else(PoisonError::into_inner) = resources;
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Changes whenever the custom resources do.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Whether `resource` is served as it is: it has not been taken away, nor replaced.
+    pub fn is_current(&self, resource: &Arc<Resource>) -> bool {
+        if resource.custom_kind().is_none() {
+            return true;
+        }
+        let names = resource.kind.names();
+        self.get(names.group, names.version, names.plural).is_some_and(|now| Arc::ptr_eq(&now, resource))
+    }
+}
+
+fn by_name(resources: impl Iterator<Item = Arc<Resource>>) -> Resources {
+    resources
+        .map(|resource| {
             let names = resource.kind.names();
-            names.group == group && names.version == version && names.kind == kind
+            (key(names.group, names.version, names.plural), resource)
         })
-    }
-
-    /// All resources, ordered by group, version and plural.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        self.by_name.values()
-    }
+        .collect()
 }
 
 fn key(group: &str, version: &str, plural: &str) -> String {

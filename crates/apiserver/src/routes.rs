@@ -7,6 +7,7 @@ use http::{Method, Response, StatusCode};
 use crate::call::Call;
 use crate::discovery::openapi;
 use crate::http::answer;
+use crate::registry::{Resource, Stage};
 use crate::{aggregation, discovery, health, reviews, subresources, verbs};
 
 /// What every answer about Endpoints says (kubernetes api core/v1/lifecycle.go, apiserver pkg/endpoints/deprecation).
@@ -60,17 +61,49 @@ async fn resource(call: &Call, content: Body) -> Result<Response<Body>, ApiError
     if (info.group.as_str(), info.resource.as_str()) == ("", "endpoints") {
         call.warnings.add(ENDPOINTS_DEPRECATED);
     }
-    if info.subresource.is_empty() {
-        return verbs::serve(call, resource, content).await;
+    if let Some(kind) = resource.custom_kind() {
+        check_custom(call, &resource)?;
+        if let Some(warning) = kind.deprecation_warning() {
+            call.warnings.add(warning);
+        }
     }
-    subresources::serve(call, resource, content).await
+    if info.subresource.is_empty() {
+        return verbs::serve(call, &resource, content).await;
+    }
+    subresources::serve(call, &resource, content).await
+}
+
+/// What a custom resource refuses before any verb looks at the request
+/// (kubernetes apiextensions-apiserver pkg/apiserver/customresource_handler.go).
+fn check_custom(call: &Call, resource: &Resource) -> Result<(), ApiError> {
+    let info = &call.info;
+    let in_namespace = !info.namespace.is_empty();
+    let across = matches!(info.verb.as_str(), "list" | "watch");
+    if in_namespace != resource.is_namespaced() && (in_namespace || !across) {
+        return Err(answer::no_such_path());
+    }
+    if resource.stage == Stage::Terminating && info.verb == "create" && info.subresource.is_empty() {
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(ApiError::new(405, "MethodNotAllowed", why));
+    }
+    if resource.needs_webhook {
+        let names = resource.kind.names();
+        return Err(ApiError::internal(format!(
+            "conversion webhook for {}, Kind={} failed: this server does not call conversion webhooks, and objects may be \
+             stored in another version",
+            resource.api_version(),
+            names.kind
+        )));
+    }
+    Ok(())
 }
 
 fn metrics(call: &Call) -> Response<Body> {
-    let objects = call
-        .server
-        .registry
-        .all()
+    let registry = &call.server.registry;
+    let custom = registry.custom();
+    let objects = registry
+        .all_built_in()
+        .chain(custom.values())
         .filter_map(|resource| {
             let group = resource.group();
             let name = if group.is_empty() { resource.plural().to_owned() } else { format!("{}.{group}", resource.plural()) };

@@ -65,7 +65,7 @@ impl ApiServer {
     pub fn new(world: &World, store: Arc<dyn Store>, config: ApiServerConfig) -> Arc<Self> {
         let registry = Registry::new(&config.kinds);
         let feed = Arc::new(Feed::new(world, store.clone()));
-        for resource in registry.all() {
+        for resource in registry.all_built_in() {
             feed.register(&resource.prefix, resource.cache.clone());
         }
         let server = Arc::new_cyclic(|this| Self {
@@ -192,7 +192,8 @@ impl ApiServer {
     /// # Errors
     /// 500 where the store fails.
     pub async fn put(&self, resource: &Resource, key: &str, expect: Expect, value: Bytes) -> Result<Outcome, ApiError> {
-        let ttl_seconds = (resource.plural() == "events").then_some(self.config.event_ttl_seconds);
+        let ttl_seconds =
+            (resource.plural() == "events" && resource.custom_kind().is_none()).then_some(self.config.event_ttl_seconds);
         self.store.write(key, expect, Write::Put { value, ttl_seconds }).await.map_err(answer::from_store)
     }
 

@@ -87,9 +87,9 @@ impl Painter {
     pub fn list_head(&self, metadata: &Value, out: &mut Vec<u8>) {
         match self.shape {
             Shape::Object | Shape::Discovery => {
-                let (kind, version) = (self.resource.kind_name(), self.resource.api_version());
+                let (kind, version) = (self.resource.list_kind(), self.resource.api_version());
                 out.extend_from_slice(
-                    format!("{{\"kind\":\"{kind}List\",\"apiVersion\":\"{version}\",\"metadata\":{metadata},\"items\":[").as_bytes(),
+                    format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{version}\",\"metadata\":{metadata},\"items\":[").as_bytes(),
                 );
             }
             Shape::Partial => out.extend_from_slice(

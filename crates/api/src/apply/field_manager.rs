@@ -5,6 +5,8 @@
 
 use serde_json::Value;
 
+use crate::gvk::split_api_version;
+
 use super::cap::cap;
 use super::check::{Misfits, check};
 use super::conflict::Conflicts;
@@ -65,6 +67,22 @@ pub enum ApplyError {
     Ownership(String),
 }
 
+/// In which versions the managers of an object may have named their fields. Those of other versions are forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versions {
+    /// In the version that is written only.
+    Same,
+    /// In all versions of the group: custom resources without conversion name fields alike in all of them.
+    Alike,
+}
+
+impl Versions {
+    /// Whether objects of `api_version` know managers of `other`.
+    pub(super) fn know(self, api_version: &str, other: &str) -> bool {
+        api_version == other || (self == Self::Alike && split_api_version(api_version).0 == split_api_version(other).0)
+    }
+}
+
 /// Tracks the writes of one kind, in one version, by one subresource.
 #[derive(Debug, Clone, Copy)]
 pub struct FieldManager<'a, S> {
@@ -72,6 +90,8 @@ pub struct FieldManager<'a, S> {
     pub schema: S,
     /// `group/version` of the objects.
     pub api_version: &'a str,
+    /// In which versions other managers may have named their fields.
+    pub versions: Versions,
     /// The subresource that is written; empty for the main resource.
     pub subresource: &'a str,
     /// Fields that a write by this way does not reach.
@@ -114,7 +134,7 @@ impl<S: Schema> FieldManager<'_, S> {
     }
 
     fn rules(&self) -> Rules<'_, S> {
-        Rules { schema: self.schema, api_version: self.api_version, reset: self.reset }
+        Rules { schema: self.schema, api_version: self.api_version, versions: self.versions, reset: self.reset }
     }
 
     fn id(&self, manager: &str, operation: Operation) -> ManagerId {

@@ -30,7 +30,7 @@ mod set;
 
 pub use conflict::{Conflict, Conflicts};
 pub use element::{Path, PathElement};
-pub use field_manager::{ApplyError, FieldManager, is_tracked, same_managers, set_managed_fields};
+pub use field_manager::{ApplyError, FieldManager, Versions, is_tracked, same_managers, set_managed_fields};
 pub use fields_v1::FieldsError;
 pub use literal::Literal;
 pub use managers::{ManagedError, ManagerId, Managers, Operation, Owned};

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::check::Misfits;
 use super::compare::{Comparison, compare};
 use super::conflict::Conflicts;
+use super::field_manager::Versions;
 use super::field_set::field_set;
 use super::literal::equal;
 use super::managers::{ManagerId, Managers, Owned};
@@ -39,6 +40,7 @@ pub enum OwnershipError {
 pub(super) struct Rules<'a, S> {
     pub schema: S,
     pub api_version: &'a str,
+    pub versions: Versions,
     pub reset: &'a Set,
 }
 
@@ -80,9 +82,9 @@ impl<S: Schema> Rules<'_, S> {
         Ok(((!equal(live, &new)).then_some(new), managers))
     }
 
-    /// Managers whose fields are named in the version of the objects, by the types of today.
+    /// Managers whose fields are named in a version that the objects know, by the types of today.
     fn current(&self, managers: Managers) -> Managers {
-        let of_version = managers.into_iter().filter(|(_, owned)| owned.api_version == self.api_version);
+        let of_version = managers.into_iter().filter(|(_, owned)| self.versions.know(self.api_version, &owned.api_version));
         of_version.map(|(id, owned)| (id, Owned { set: owned.set.with_whole_fields(self.schema), ..owned })).collect()
     }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::test_schema::{Type, thing};
-use super::{ApplyError, FieldManager, ScaleFields, Set, same_managers};
+use super::{ApplyError, FieldManager, ScaleFields, Set, Versions, same_managers};
 
 /// An object with a history.
 struct World {
@@ -29,7 +29,7 @@ impl World {
     }
 
     fn manager<'a>(&'a self, subresource: &'a str, now: &'a str) -> FieldManager<'a, &'a Type> {
-        FieldManager { schema: &self.schema, api_version: "v1", subresource, reset: &self.reset, now }
+        FieldManager { schema: &self.schema, api_version: "v1", versions: Versions::Same, subresource, reset: &self.reset, now }
     }
 
     fn tick(&mut self) -> String {
@@ -308,7 +308,7 @@ fn scales_show_the_owners_of_replicas() {
     let mut world = World::new();
     world.apply("a", json!({"spec": {"replicas": 1}}));
     let entries = &world.object["metadata"]["managedFields"];
-    let fields = ScaleFields::new(Some(entries), "v1").expect("decodes");
+    let fields = ScaleFields::new(Some(entries), "v1", Versions::Same, &["spec", "replicas"]).expect("decodes");
     let scale = fields.of_scale().expect("an owner");
     assert_eq!((&scale[0]["apiVersion"], &scale[0]["manager"]), (&json!("autoscaling/v1"), &json!("a")));
     let update = json!([{"manager": "k", "operation": "Update", "apiVersion": "autoscaling/v1", "fieldsType": "FieldsV1",

@@ -48,7 +48,7 @@ impl Plugin for NamespaceLifecycle {
 
 /// The namespace's phase: from the cache, or from the store where the cache does not know it yet.
 async fn phase(server: &Arc<ApiServer>, name: &str) -> Result<String, ApiError> {
-    let Some(namespaces) = server.registry.get("", "v1", "namespaces") else { return Ok(String::new()) };
+    let Some(namespaces) = server.registry.built_in("", "v1", "namespaces") else { return Ok(String::new()) };
     server.feed.load(&namespaces.prefix, &namespaces.cache).await?;
     if let (Some(item), Some(field)) = (namespaces.cache.get("", name), namespaces.field_index("status.phase")) {
         return Ok(item.field(field).to_owned());

@@ -111,7 +111,7 @@ async fn mirror(server: &Arc<ApiServer>, node: &str, attributes: &Attributes) ->
     if document::is_true(owner, "/blockOwnerDeletion") {
         return refuse(format!("node {node:?} must not set blockOwnerDeletion on an owner reference"));
     }
-    let Some(nodes) = server.registry.get("", "v1", "nodes") else { return Ok(()) };
+    let Some(nodes) = server.registry.built_in("", "v1", "nodes") else { return Ok(()) };
     let found = server.fetch(nodes, "", node).await?;
     let object = server.decode(nodes, &found)?;
     let (expected, got) = (text(owner, "/uid"), text(&object, "/metadata/uid"));
@@ -194,7 +194,7 @@ async fn token(server: &Arc<ApiServer>, node: &str, attributes: &Attributes) -> 
     if text(bound, "/uid").is_empty() {
         return refuse("node requested token with a pod binding without a uid");
     }
-    let Some(pods) = server.registry.get("", "v1", "pods") else { return Ok(()) };
+    let Some(pods) = server.registry.built_in("", "v1", "pods") else { return Ok(()) };
     let found = server.fetch(pods, &attributes.namespace, text(bound, "/name")).await?;
     let pod = server.decode(pods, &found)?;
     if text(&pod, "/metadata/uid") != text(bound, "/uid") {

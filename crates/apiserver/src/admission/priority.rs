@@ -120,14 +120,14 @@ async fn class(server: &Arc<ApiServer>, attributes: &Attributes) -> Result<Class
         return Ok(default.unwrap_or(Class { name: String::new(), value: 0, preemption: "PreemptLowerPriority".into() }));
     }
     let missing = || attributes.forbidden(&format!("no PriorityClass with name {name} was found"));
-    let classes = server.registry.get(GROUP, "v1", "priorityclasses").ok_or_else(missing)?;
+    let classes = server.registry.built_in(GROUP, "v1", "priorityclasses").ok_or_else(missing)?;
     let found = server.fetch(classes, "", name).await.map_err(|error| if error.is_not_found() { missing() } else { error })?;
     Ok(Class::of(&server.decode(classes, &found)?))
 }
 
 /// The default class with the lowest value.
 async fn default_class(server: &Arc<ApiServer>) -> Result<Option<Class>, ApiError> {
-    let Some(classes) = server.registry.get(GROUP, "v1", "priorityclasses") else { return Ok(None) };
+    let Some(classes) = server.registry.built_in(GROUP, "v1", "priorityclasses") else { return Ok(None) };
     let snapshot = server.cached(classes).await?;
     let objects = snapshot.objects.values().filter_map(|item| serde_json::from_slice::<Value>(&item.value).ok());
     Ok(objects

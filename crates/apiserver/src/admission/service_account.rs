@@ -95,7 +95,7 @@ fn mirror(attributes: &Attributes) -> Result<(), ApiError> {
 
 async fn account(server: &Arc<ApiServer>, namespace: &str, name: &str) -> Result<Value, ApiError> {
     let missing = || ApiError::not_found("", "serviceaccount", name);
-    let accounts = server.registry.get("", "v1", "serviceaccounts").ok_or_else(missing)?;
+    let accounts = server.registry.built_in("", "v1", "serviceaccounts").ok_or_else(missing)?;
     server.feed.load(&accounts.prefix, &accounts.cache).await?;
     if let Some(item) = accounts.cache.get(namespace, name) {
         return accounts.head.decode(&item.value, item.revision).map_err(ApiError::internal);

@@ -33,7 +33,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// Follows APIServices, their services and endpoints for ever.
 pub async fn follow(server: Arc<ApiServer>) {
-    let find = |group, plural| server.registry.get(group, "v1", plural).cloned();
+    let find = |group, plural| server.registry.built_in(group, "v1", plural).cloned();
     let (Some(api_services), Some(services), Some(slices)) =
         (find(GROUP, "apiservices"), find("", "services"), find("discovery.k8s.io", "endpointslices"))
     else {
@@ -98,7 +98,7 @@ fn is_of_remote(server: &ApiServer, namespace: &str, name: &str) -> bool {
 }
 
 async fn remotes(server: &Arc<ApiServer>) -> Vec<Remote> {
-    let Some(resource) = server.registry.get(GROUP, "v1", "apiservices") else { return Vec::new() };
+    let Some(resource) = server.registry.built_in(GROUP, "v1", "apiservices") else { return Vec::new() };
     let Ok(snapshot) = server.cached(resource).await else { return Vec::new() };
     snapshot
         .objects
@@ -238,7 +238,7 @@ fn resources(remote: &Remote, document: &Value) -> Vec<Resource> {
 
 /// Writes the `Available` condition, where it differs.
 async fn report(server: &Arc<ApiServer>, remote: &Remote, available: bool, reason: &str, message: &str) -> Result<(), ApiError> {
-    let Some(resource) = server.registry.get(GROUP, "v1", "apiservices") else { return Ok(()) };
+    let Some(resource) = server.registry.built_in(GROUP, "v1", "apiservices") else { return Ok(()) };
     let found = server.fetch(resource, "", &remote.name).await?;
     let before = server.decode(resource, &found)?;
     let mut object = before.clone();

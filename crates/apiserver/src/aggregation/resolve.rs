@@ -22,7 +22,7 @@ impl ApiServer {
         name: &str,
         port_name: &str,
     ) -> Result<Option<(String, u16)>, ApiError> {
-        let Some(slices) = self.registry.get("discovery.k8s.io", "v1", "endpointslices") else { return Ok(None) };
+        let Some(slices) = self.registry.built_in("discovery.k8s.io", "v1", "endpointslices") else { return Ok(None) };
         let snapshot = self.cached(slices).await?;
         let filter = Filter::of_namespace(namespace);
         let mut found = Vec::new();
@@ -64,7 +64,8 @@ impl ApiServer {
     /// # Errors
     /// 404 for the service, 503 for the port.
     pub(crate) async fn remote_port_name(&self, remote: &Remote) -> Result<String, ApiError> {
-        let services = self.registry.get("", "v1", "services").ok_or_else(|| ApiError::unavailable("no services are served"))?;
+        let services =
+            self.registry.built_in("", "v1", "services").ok_or_else(|| ApiError::unavailable("no services are served"))?;
         let found = self.fetch(services, &remote.service_namespace, &remote.service_name).await?;
         let service = self.decode(services, &found)?;
         let port =

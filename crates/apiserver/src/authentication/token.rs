@@ -260,7 +260,7 @@ struct Uid {
 
 async fn exists(server: &Arc<ApiServer>, plural: &str, namespace: &str, reference: &Reference) -> Result<(), TokenError> {
     let gone = |why: &str| TokenError::Bound(format!("{plural} {:?} {why}", reference.name));
-    let Some(resource) = server.registry.get("", "v1", plural) else { return Err(gone("is not served here")) };
+    let Some(resource) = server.registry.built_in("", "v1", plural) else { return Err(gone("is not served here")) };
     let found = server.fetch(resource, namespace, &reference.name).await.map_err(|error| gone(&error.message))?;
     let object: Identified = serde_json::from_slice(&found.value).map_err(|error| gone(&error.to_string()))?;
     if object.metadata.uid == reference.uid { Ok(()) } else { Err(gone("has another UID")) }

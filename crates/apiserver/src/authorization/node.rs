@@ -91,7 +91,7 @@ fn rule(node: &str, question: &Question<'_>) -> Rule {
 }
 
 async fn is_referred(server: &Arc<ApiServer>, node: &str, question: &Question<'_>) -> Result<bool, ApiError> {
-    let Some(pods) = server.registry.get("", "v1", "pods") else { return Ok(false) };
+    let Some(pods) = server.registry.built_in("", "v1", "pods") else { return Ok(false) };
     let Some(field) = pods.field_index("spec.nodeName") else { return Ok(false) };
     let snapshot = server.cached(pods).await?;
     if question.resource == "pods" {

@@ -220,7 +220,7 @@ impl Rbac {
     /// # Errors
     /// 500 where the store fails.
     pub async fn index(&self, server: &Arc<ApiServer>) -> Result<Arc<Index>, ApiError> {
-        let find = |plural| server.registry.get(GROUP, "v1", plural);
+        let find = |plural| server.registry.built_in(GROUP, "v1", plural);
         let (Some(cluster_roles), Some(roles), Some(cluster_bindings), Some(bindings)) =
             (find("clusterroles"), find("roles"), find("clusterrolebindings"), find("rolebindings"))
         else {

@@ -16,7 +16,7 @@ const OWN_GROUP: &str = "apiregistration.k8s.io";
 pub fn all(server: &ApiServer) -> Vec<Wanted> {
     let now = document::seconds(server.world.now());
     let mut wanted = Vec::new();
-    for group in model::own_groups(server) {
+    for group in model::built_in_groups(server) {
         if group.name == OWN_GROUP {
             continue;
         }

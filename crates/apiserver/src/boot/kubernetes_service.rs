@@ -68,7 +68,7 @@ pub async fn keep(server: &Arc<ApiServer>) {
 async fn reconcile(server: &Arc<ApiServer>) -> Result<(), ApiError> {
     let config = &server.config;
     for wanted in all(server).into_iter().filter(|wanted| wanted.plural == "services") {
-        if let Some(resource) = server.registry.find(wanted.group, wanted.plural) {
+        if let Some(resource) = server.registry.built_in_somewhere(wanted.group, wanted.plural) {
             // Somebody may have deleted it.
             super::ensure(server, resource.clone(), wanted.object).await?;
         }
@@ -87,7 +87,7 @@ async fn reconcile(server: &Arc<ApiServer>) -> Result<(), ApiError> {
 
 /// Makes the named fields of a stored object as `wanted` has them.
 async fn put_fields(server: &Arc<ApiServer>, group: &str, plural: &str, wanted: &Value, fields: &[&str]) -> Result<(), ApiError> {
-    let Some(resource) = server.registry.find(group, plural) else { return Ok(()) };
+    let Some(resource) = server.registry.built_in_somewhere(group, plural) else { return Ok(()) };
     let (mut object, expect) = match server.fetch(resource, "default", NAME).await {
         Ok(found) => (server.decode(resource, &found)?, Expect::Revision(found.mod_revision)),
         Err(error) if error.is_not_found() => {

@@ -3,7 +3,7 @@
 //!
 //! Everything that is missing is written at once, so that the store's group commit makes one of it.
 
-mod api_services;
+pub(crate) mod api_services;
 mod authentication_config;
 mod kubernetes_service;
 mod objects;
@@ -80,7 +80,7 @@ async fn make(server: &Arc<ApiServer>) -> Result<(), ApiError> {
     wanted.extend(kubernetes_service::all(server));
     let served: Vec<(Arc<Resource>, Value)> = wanted
         .into_iter()
-        .filter_map(|wanted| Some((server.registry.find(wanted.group, wanted.plural)?.clone(), wanted.object)))
+        .filter_map(|wanted| Some((server.registry.built_in_somewhere(wanted.group, wanted.plural)?.clone(), wanted.object)))
         .collect();
     let mut loaded: Vec<Arc<Resource>> = Vec::new();
     for (resource, _) in &served {

@@ -40,9 +40,14 @@ impl Feed {
         }
     }
 
-    /// Registers the cache of the resource below `prefix`.
+    /// Registers the cache of the resource below `prefix`, in the place of the one before.
     pub fn register(&self, prefix: &str, cache: Arc<ResourceCache>) {
         self.caches.lock().expect("no panic while held").insert(prefix.to_owned(), cache);
+    }
+
+    /// Forgets the cache of the resource below `prefix`: it hears of nothing any more.
+    pub fn unregister(&self, prefix: &str) {
+        self.caches.lock().expect("no panic while held").remove(prefix);
     }
 
     /// The revision up to which all caches have seen everything.

@@ -32,17 +32,22 @@ pub enum IndexKey {
 }
 
 impl Filter {
-    /// Puts the three together. `selectable` are the kind's fields besides name and namespace.
+    /// Puts the three together. `place` gives the number, in the cache, of a field other than name and namespace.
     ///
     /// # Errors
     /// The first field that the kind does not select by.
-    pub fn new(namespace: &str, labels: Selector, fields: Selector, selectable: &[&str]) -> Result<Self, String> {
+    pub fn new(
+        namespace: &str,
+        labels: Selector,
+        fields: Selector,
+        place: impl Fn(&str) -> Option<usize>,
+    ) -> Result<Self, String> {
         let mut known = Vec::with_capacity(fields.requirements.len());
         for requirement in fields.requirements {
             let field = match requirement.key.as_str() {
                 "metadata.name" => Field::Name,
                 "metadata.namespace" => Field::Namespace,
-                key => match selectable.iter().position(|one| *one == key) {
+                key => match place(key) {
                     Some(index) => Field::Other(index),
                     None => return Err(requirement.key),
                 },

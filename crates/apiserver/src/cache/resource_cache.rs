@@ -298,6 +298,14 @@ impl ResourceCache {
         self.version.store(state.snapshot.revision, Ordering::Release);
     }
 
+    /// Closes all watchers: the resource is gone, or has become another. What they have not read yet, they still read.
+    pub fn end_watches(&self) {
+        let mut state = self.state();
+        state.watchers.clear();
+        state.general.clear();
+        state.indexed.clear();
+    }
+
     /// Forgets everything and closes all watchers: the store's history was lost in between.
     pub(super) fn reset(&self) {
         let mut state = self.state();

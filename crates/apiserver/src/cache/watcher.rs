@@ -48,9 +48,12 @@ impl Delivery {
         Self { change, frames: Default::default() }
     }
 
-    /// The line of a watch that shows whole objects.
+    /// The line of a watch that shows whole objects. In another version than the stored one it is made for each watcher.
     pub fn frame(&self, event_type: EventType, head: &Head) -> Bytes {
         let Some(item) = self.change.shown(event_type) else { return Bytes::new() };
+        if !head.is_stored() {
+            return whole_frame(event_type, item, self.change.revision, head);
+        }
         self.frames[event_type as usize].get_or_init(|| whole_frame(event_type, item, self.change.revision, head)).clone()
     }
 }

@@ -3,6 +3,7 @@
 //! Forms: kubernetes apiserver pkg/endpoints/discovery.
 
 pub mod aggregated;
+mod maturity;
 pub mod model;
 pub mod openapi;
 

@@ -3,7 +3,12 @@
 use daruma_kinds::Scope;
 use serde_json::{Value, json};
 
+use super::maturity;
+use crate::registry::{self, Stage};
 use crate::server::ApiServer;
+
+/// What a resource still does while its definition is being deleted.
+const LAST_VERBS: [&str; 5] = ["delete", "deletecollection", "get", "list", "watch"];
 
 /// A group with its versions, preferred first.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,46 +110,76 @@ pub fn groups(server: &ApiServer) -> Vec<Group> {
     groups
 }
 
-/// The groups that the server serves itself.
+/// The groups that the server serves itself, custom ones among them.
 pub fn own_groups(server: &ApiServer) -> Vec<Group> {
+    let mut groups = built_in_groups(server);
+    for resource in server.registry.custom().values() {
+        let mut shown = shown(resource);
+        match resource.stage {
+            Stage::Installing => continue,
+            Stage::Established => {}
+            Stage::Terminating => shown.verbs.retain(|verb| LAST_VERBS.contains(&verb.as_str())),
+        }
+        add(&mut groups, shown);
+    }
+    for group in &mut groups {
+        // Built-in groups have their one version; of custom ones the most mature comes first.
+        group.versions.sort_by(|left, right| maturity::of(&left.name).cmp(&maturity::of(&right.name)));
+        sort(group);
+    }
+    groups
+}
+
+fn sort(group: &mut Group) {
+    for version in &mut group.versions {
+        version.resources.sort_by(|left, right| left.plural.cmp(&right.plural));
+    }
+}
+
+fn add(groups: &mut Vec<Group>, resource: Resource) {
+    let [group, version] = &resource.served_as;
+    let at = groups.iter().position(|one| one.name == *group).unwrap_or_else(|| {
+        groups.push(Group { name: group.clone(), priority: priority(group), versions: Vec::new() });
+        groups.len() - 1
+    });
+    let versions = &mut groups[at].versions;
+    let at = versions.iter().position(|one| one.name == *version).unwrap_or_else(|| {
+        versions.push(Version { name: version.clone(), resources: Vec::new(), stale: false });
+        versions.len() - 1
+    });
+    versions[at].resources.push(resource);
+}
+
+fn shown(resource: &registry::Resource) -> Resource {
+    let names = resource.kind.names();
+    let subresources = resource.kind.subresources().iter();
+    let subresources = subresources
+        .map(|sub| {
+            let (group, version) = if sub.version.is_empty() { (names.group, names.version) } else { (sub.group, sub.version) };
+            Subresource { name: sub.name.into(), gvk: [group.into(), version.into(), sub.kind.into()], verbs: own(sub.verbs) }
+        })
+        .collect();
+    Resource {
+        plural: names.plural.into(),
+        singular: names.singular.into(),
+        gvk: [names.group.into(), names.version.into(), names.kind.into()],
+        namespaced: names.scope == Scope::Namespaced,
+        short_names: own(names.short_names),
+        categories: own(names.categories),
+        verbs: own(names.verbs),
+        subresources,
+        served_as: [names.group.into(), names.version.into()],
+    }
+}
+
+/// The groups that are always there.
+pub fn built_in_groups(server: &ApiServer) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    let mut add = |group: &str, version: &str, resource: Resource| {
-        let at = groups.iter().position(|one| one.name == group).unwrap_or_else(|| {
-            groups.push(Group { name: group.into(), priority: priority(group), versions: Vec::new() });
-            groups.len() - 1
-        });
-        let versions = &mut groups[at].versions;
-        let at = versions.iter().position(|one| one.name == version).unwrap_or_else(|| {
-            versions.push(Version { name: version.into(), resources: Vec::new(), stale: false });
-            versions.len() - 1
-        });
-        versions[at].resources.push(resource);
-    };
-    for resource in server.registry.all() {
-        let names = resource.kind.names();
-        let subresources = resource.kind.subresources().iter();
-        let subresources = subresources
-            .map(|sub| {
-                let (group, version) =
-                    if sub.version.is_empty() { (names.group, names.version) } else { (sub.group, sub.version) };
-                Subresource { name: sub.name.into(), gvk: [group.into(), version.into(), sub.kind.into()], verbs: own(sub.verbs) }
-            })
-            .collect();
-        let shown = Resource {
-            plural: names.plural.into(),
-            singular: names.singular.into(),
-            gvk: [names.group.into(), names.version.into(), names.kind.into()],
-            namespaced: names.scope == Scope::Namespaced,
-            short_names: own(names.short_names),
-            categories: own(names.categories),
-            verbs: own(names.verbs),
-            subresources,
-            served_as: [names.group.into(), names.version.into()],
-        };
-        add(names.group, names.version, shown);
+    for resource in server.registry.all_built_in() {
+        add(&mut groups, shown(resource));
     }
     for names in daruma_kinds::VIRTUAL {
-        if server.registry.get(names.group, names.version, names.plural).is_some() {
+        if server.registry.built_in(names.group, names.version, names.plural).is_some() {
             continue;
         }
         let shown = Resource {
@@ -156,13 +191,9 @@ pub fn own_groups(server: &ApiServer) -> Vec<Group> {
             served_as: [names.group.into(), names.version.into()],
             ..Resource::default()
         };
-        add(names.group, names.version, shown);
+        add(&mut groups, shown);
     }
-    for group in &mut groups {
-        for version in &mut group.versions {
-            version.resources.sort_by(|left, right| left.plural.cmp(&right.plural));
-        }
-    }
+    groups.iter_mut().for_each(sort);
     groups
 }
 

@@ -3,41 +3,85 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use daruma_api::status::ApiError;
 use daruma_client::Body;
+use daruma_kinds::Kind;
+use daruma_kinds::custom::CustomKind;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::call::Call;
 use crate::http::answer;
+use crate::registry::{Registry, Stage};
+
+/// A document and its hash.
+type Encoded = (Bytes, String);
 
 /// Encoded documents by path, with their hashes; made when first asked for.
 #[derive(Debug, Default)]
 pub struct Documents {
-    made: Mutex<BTreeMap<String, (Bytes, String)>>,
+    built_in: Mutex<BTreeMap<String, Encoded>>,
+    /// Those of custom resources, as of one version of the registry.
+    custom: Mutex<(u64, BTreeMap<String, Encoded>)>,
 }
 
 impl Documents {
     /// The document below a path such as `apis/apps/v1`, and its hash.
-    fn get(&self, path: &str) -> Option<(Bytes, String)> {
-        let mut made = self.made.lock().expect("no panic while held");
+    fn get(&self, registry: &Registry, path: &str) -> Option<Encoded> {
+        self.built_in(path).or_else(|| self.custom(registry, path))
+    }
+
+    fn built_in(&self, path: &str) -> Option<Encoded> {
+        let mut made = self.built_in.lock().expect("no panic while held");
         if let Some(found) = made.get(path) {
             return Some(found.clone());
         }
         let entry = daruma_kinds::openapi::index().into_iter().find(|entry| entry.path == path)?;
-        let document = daruma_kinds::openapi::document(entry.group, entry.version)?;
-        let bytes = Bytes::from(document.to_string());
-        let digest = ring::digest::digest(&ring::digest::SHA512, &bytes);
-        let mut hash = String::with_capacity(128);
-        for byte in digest.as_ref() {
-            let _ = write!(hash, "{byte:02X}");
-        }
-        made.insert(path.to_owned(), (bytes.clone(), hash.clone()));
-        Some((bytes, hash))
+        let document = encoded(&daruma_kinds::openapi::document(entry.group, entry.version)?);
+        made.insert(path.to_owned(), document.clone());
+        Some(document)
     }
+
+    fn custom(&self, registry: &Registry, path: &str) -> Option<Encoded> {
+        // The version is read first: a document that is made of newer kinds is made once more.
+        let version = registry.version();
+        let mut custom = self.custom.lock().expect("no panic while held");
+        if custom.0 != version {
+            *custom = (version, BTreeMap::new());
+        }
+        if let Some(found) = custom.1.get(path) {
+            return Some(found.clone());
+        }
+        let groups = custom_groups(registry);
+        let ((group, version), kinds) = groups.iter().find(|((group, version), _)| format!("apis/{group}/{version}") == path)?;
+        let document = encoded(&daruma_kinds::custom::openapi_document(group, version, kinds));
+        custom.1.insert(path.to_owned(), document.clone());
+        Some(document)
+    }
+}
+
+/// Custom kinds that discovery tells of, by group and version.
+fn custom_groups(registry: &Registry) -> BTreeMap<(&'static str, &'static str), Vec<Arc<CustomKind>>> {
+    let mut groups: BTreeMap<_, Vec<Arc<CustomKind>>> = BTreeMap::new();
+    for resource in registry.custom().values().filter(|resource| resource.stage != Stage::Installing) {
+        if let Some(kind) = resource.custom_kind() {
+            groups.entry((kind.names().group, kind.names().version)).or_default().push(kind.clone());
+        }
+    }
+    groups
+}
+
+fn encoded(document: &Value) -> Encoded {
+    let bytes = Bytes::from(document.to_string());
+    let digest = ring::digest::digest(&ring::digest::SHA512, &bytes);
+    let mut hash = String::with_capacity(128);
+    for byte in digest.as_ref() {
+        let _ = write!(hash, "{byte:02X}");
+    }
+    (bytes, hash)
 }
 
 /// `/openapi/v3`.
@@ -45,11 +89,13 @@ impl Documents {
 /// # Errors
 /// None.
 pub fn index(call: &Call) -> Result<Response<Body>, ApiError> {
-    let documents = &call.server.openapi;
+    let (documents, registry) = (&call.server.openapi, &call.server.registry);
+    let mut served: Vec<String> = daruma_kinds::openapi::index().into_iter().map(|entry| entry.path).collect();
+    served.extend(custom_groups(registry).keys().map(|(group, version)| format!("apis/{group}/{version}")));
     let mut paths = serde_json::Map::new();
-    for entry in daruma_kinds::openapi::index() {
-        if let Some((_, hash)) = documents.get(&entry.path) {
-            paths.insert(entry.path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{}?hash={hash}", entry.path)}));
+    for path in served {
+        if let Some((_, hash)) = documents.get(registry, &path) {
+            paths.insert(path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}));
         }
     }
     for (path, hash) in call.server.aggregation.openapi_paths() {
@@ -63,7 +109,7 @@ pub fn index(call: &Call) -> Result<Response<Body>, ApiError> {
 /// # Errors
 /// 404.
 pub fn document(call: &Call, path: &str) -> Result<Response<Body>, ApiError> {
-    let (bytes, hash) = call.server.openapi.get(path).ok_or_else(answer::no_such_path)?;
+    let (bytes, hash) = call.server.openapi.get(&call.server.registry, path).ok_or_else(answer::no_such_path)?;
     let mut response = answer::json(StatusCode::OK, bytes);
     if let Ok(tag) = http::HeaderValue::from_str(&format!("\"{hash}\"")) {
         response.headers_mut().insert(http::header::ETAG, tag);

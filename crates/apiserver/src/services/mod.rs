@@ -136,7 +136,7 @@ impl Allocator {
 
 /// Fills the allocator from the stored services and follows them for ever.
 pub async fn follow(server: Arc<ApiServer>) {
-    let Some(services) = server.registry.get("", "v1", "services").cloned() else { return };
+    let Some(services) = server.registry.built_in("", "v1", "services").cloned() else { return };
     let allocator = server.services.clone();
     loop {
         if server.feed.load(&services.prefix, &services.cache).await.is_err() {

@@ -8,4 +8,4 @@ pub mod splice;
 
 pub use extract::Extractor;
 pub use item::Item;
-pub use splice::{Head, write_partial};
+pub use splice::{Head, Renew, write_partial};

@@ -42,7 +42,7 @@ pub async fn create(call: &Call, name: Option<&str>, content: Bytes) -> Result<R
         return Err(ApiError::bad_request(FieldError::required("target.name", "").to_string()));
     }
     let server = &call.server;
-    let pods = server.registry.get("", "v1", "pods").ok_or_else(answer::no_such_path)?;
+    let pods = server.registry.built_in("", "v1", "pods").ok_or_else(answer::no_such_path)?;
     let dry_run = call.dry_run(&[])?;
     let attributes = Attributes {
         operation: Operation::Create,
@@ -81,7 +81,7 @@ pub fn success() -> Response<Body> {
 }
 
 async fn topology(server: &ApiServer, node: &str) -> Result<Vec<(&'static str, String)>, ApiError> {
-    let Some(nodes) = server.registry.get("", "v1", "nodes") else { return Ok(Vec::new()) };
+    let Some(nodes) = server.registry.built_in("", "v1", "nodes") else { return Ok(Vec::new()) };
     server.feed.load(&nodes.prefix, &nodes.cache).await?;
     let Some(item) = nodes.cache.get("", node) else { return Ok(Vec::new()) };
     Ok(TOPOLOGY.iter().filter_map(|key| Some((*key, item.label(key)?.to_owned()))).collect())

@@ -51,7 +51,7 @@ pub async fn create(call: &Call, content: Bytes) -> Result<Response<Body>, ApiEr
             .map_err(|error| ApiError::bad_request(format!("unable to decode deleteOptions: {error}")))?,
         None => Options::default(),
     };
-    let pods = server.registry.get("", "v1", "pods").ok_or_else(answer::no_such_path)?;
+    let pods = server.registry.built_in("", "v1", "pods").ok_or_else(answer::no_such_path)?;
     let run = Run { call, pods, dry_run: options.dry_run(call)?, options };
     let (found, pod) = run.fetch().await?;
     let attributes = Attributes {
@@ -131,7 +131,7 @@ impl Run<'_> {
     /// The only budget that covers the pod.
     async fn budget_of(&self, pod: &Value) -> Result<Option<(Value, KeyValue)>, ApiError> {
         let server = &self.call.server;
-        let Some(budgets) = server.registry.get("policy", "v1", "poddisruptionbudgets") else { return Ok(None) };
+        let Some(budgets) = server.registry.built_in("policy", "v1", "poddisruptionbudgets") else { return Ok(None) };
         let prefix = budgets.key(&self.call.info.namespace, "");
         let range = server.store.range(&prefix, None, 0, None).await.map_err(answer::from_store)?;
         let mut covering = Vec::new();
@@ -150,7 +150,7 @@ impl Run<'_> {
     /// Takes one disruption from the budget, or says why there is none.
     async fn take_from(&self, mut budget: Value, mut stored: KeyValue) -> Result<(), ApiError> {
         let (server, pod) = (&self.call.server, self.call.info.name.as_str());
-        let budgets = server.registry.get("policy", "v1", "poddisruptionbudgets").ok_or_else(answer::no_such_path)?;
+        let budgets = server.registry.built_in("policy", "v1", "poddisruptionbudgets").ok_or_else(answer::no_such_path)?;
         let name = text(&budget, "/metadata/name").to_owned();
         for _ in 0..ATTEMPTS {
             let Verdict::Allowed(taken) = disruption_budget::take(&budget, pod, server.world.now())? else {

@@ -42,7 +42,7 @@ impl ApiServer {
     pub async fn kubelet(&self, node: &str) -> Result<Arc<dyn Transport>, ApiError> {
         let dialer =
             self.config.kubelet_dialer.as_ref().ok_or_else(|| ApiError::unavailable("this server cannot reach kubelets"))?;
-        let nodes = self.registry.get("", "v1", "nodes").ok_or_else(answer::no_such_path)?;
+        let nodes = self.registry.built_in("", "v1", "nodes").ok_or_else(answer::no_such_path)?;
         let found = self.fetch(nodes, "", node).await?;
         let object = self.decode(nodes, &found)?;
         let addresses = list(&object, "/status/addresses");
@@ -57,7 +57,7 @@ impl ApiServer {
 }
 
 async fn pod(call: &Call) -> Result<Value, ApiError> {
-    let pods = call.server.registry.get("", "v1", "pods").ok_or_else(answer::no_such_path)?;
+    let pods = call.server.registry.built_in("", "v1", "pods").ok_or_else(answer::no_such_path)?;
     let found = call.server.fetch(pods, &call.info.namespace, &call.info.name).await?;
     call.server.decode(pods, &found)
 }

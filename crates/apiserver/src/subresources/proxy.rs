@@ -52,7 +52,7 @@ fn dial(call: &Call, scheme: &str, host: &str, port: u16) -> Result<Arc<dyn Tran
 }
 
 async fn pod(call: &Call, scheme: &str, name: &str, port: &str) -> Result<Arc<dyn Transport>, ApiError> {
-    let pods = call.server.registry.get("", "v1", "pods").ok_or_else(answer::no_such_path)?;
+    let pods = call.server.registry.built_in("", "v1", "pods").ok_or_else(answer::no_such_path)?;
     let found = call.server.fetch(pods, &call.info.namespace, name).await?;
     let pod = call.server.decode(pods, &found)?;
     let address = text(&pod, "/status/podIP");
@@ -68,7 +68,7 @@ async fn pod(call: &Call, scheme: &str, name: &str, port: &str) -> Result<Arc<dy
 
 async fn service(call: &Call, scheme: &str, name: &str, port: &str) -> Result<Arc<dyn Transport>, ApiError> {
     let unavailable = |why: String| ApiError::unavailable(why);
-    let services = call.server.registry.get("", "v1", "services").ok_or_else(answer::no_such_path)?;
+    let services = call.server.registry.built_in("", "v1", "services").ok_or_else(answer::no_such_path)?;
     let found = call.server.fetch(services, &call.info.namespace, name).await?;
     let service = call.server.decode(services, &found)?;
     let ports = list(&service, "/spec/ports");

@@ -1,6 +1,9 @@
 //! scale: the number of replicas of a workload as an `autoscaling/v1` `Scale`.
 //!
-//! Facts: kubernetes pkg/registry/apps/deployment/storage/storage.go (`ScaleREST`).
+//! A custom resource says itself where its replicas and its selector are.
+//!
+//! Facts: kubernetes pkg/registry/apps/deployment/storage/storage.go (`ScaleREST`), apiextensions-apiserver
+//! pkg/registry/customresource/etcd.go (`ScaleREST`).
 
 use std::sync::Arc;
 
@@ -19,7 +22,7 @@ use crate::document::{self, number, text};
 use crate::http::{Shape, answer, body};
 use crate::registry::Resource;
 use crate::verbs::apply::{self, Configuration};
-use crate::verbs::managed_fields::Target;
+use crate::verbs::managed_fields::{Target, versions};
 use crate::verbs::options::Verb;
 use crate::verbs::patch::Change;
 use crate::verbs::write::{Part, Updated, Writer};
@@ -43,7 +46,7 @@ pub async fn serve(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Res
             Some(Wish::Whole(body::decode(&call.headers, &content)?))
         }
         _ if apply::is_apply(call) => Some(Wish::Configuration(Configuration::decode(call, &content)?)),
-        _ => Some(Wish::Change(Change::decode(call, &content)?)),
+        _ => Some(Wish::Change(Change::decode(call, resource, &content)?)),
     };
     for _ in 0..ATTEMPTS {
         let Some(found) = current else {
@@ -51,7 +54,7 @@ pub async fn serve(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Res
         };
         let old = call.server.decode(resource, &found)?;
         let Some(wish) = &wish else {
-            return Ok(shown(call, scale(&old)));
+            return Ok(shown(call, scale(resource, &old)?));
         };
         let (asked, managers) = wish.scale(call, resource, &old)?;
         let version = text(&asked, "/metadata/resourceVersion");
@@ -59,11 +62,11 @@ pub async fn serve(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Res
         let mut new = old.clone();
         let replicas = number(&asked, "/spec/replicas").unwrap_or(0);
         set_managed_fields(&mut new, managers);
-        document::child(&mut new, "spec").insert("replicas".into(), replicas.into());
+        Places::of(resource).set_replicas(&mut new, replicas);
         match writer.update(resource, &found, old, new, Part::Main).await? {
             Updated::Stored(stored) | Updated::Deleted(stored) => {
                 let object = resource.head.decode(&stored.value, stored.revision).map_err(ApiError::internal)?;
-                return Ok(shown(call, scale(&object)));
+                return Ok(shown(call, scale(resource, &object)?));
             }
             Updated::Conflict(newer) => current = newer,
         }
@@ -108,8 +111,10 @@ impl Wish {
     fn scale(&self, call: &Call, resource: &Resource, old: &Value) -> Result<(Value, Option<Value>), ApiError> {
         let (target, now, manager) = (Target::scale(), call.server.world.now(), call.manager());
         let version = resource.api_version();
-        let fields = ScaleFields::new(old.pointer("/metadata/managedFields"), &version).map_err(ApiError::internal)?;
-        let mut before = scale(old);
+        let (managers, places) = (old.pointer("/metadata/managedFields"), Places::of(resource));
+        let fields =
+            ScaleFields::new(managers, &version, versions(&resource.kind), &places.replicas).map_err(ApiError::internal)?;
+        let mut before = scale(resource, old)?;
         set_managed_fields(&mut before, fields.of_scale());
         let mut asked = match self {
             Self::Whole(scale) => scale.clone(),
@@ -150,23 +155,88 @@ fn check(resource: &Resource, name: &str, asked: &Value, version: &str, found: &
     }
 }
 
-fn scale(object: &Value) -> Value {
+/// Where an object has what its scale shows.
+struct Places {
+    /// Wanted replicas.
+    replicas: Vec<&'static str>,
+    /// Counted replicas.
+    counted: Vec<&'static str>,
+    selector: Selection,
+}
+
+/// How an object tells what it selects.
+enum Selection {
+    /// As a label selector.
+    Labels,
+    /// As a text, at this place.
+    Text(Vec<&'static str>),
+    /// Not at all.
+    None,
+}
+
+impl Places {
+    fn of(resource: &Resource) -> Self {
+        let names = |path: &'static str| path.trim_start_matches('.').split('.').collect();
+        match resource.kind.scale() {
+            Some(paths) => Self {
+                replicas: names(paths.spec_replicas),
+                counted: names(paths.status_replicas),
+                selector: paths.label_selector.map_or(Selection::None, |path| Selection::Text(names(path))),
+            },
+            None => Self { replicas: vec!["spec", "replicas"], counted: vec!["status", "replicas"], selector: Selection::Labels },
+        }
+    }
+
+    fn set_replicas(&self, object: &mut Value, replicas: i64) {
+        let Some((last, way)) = self.replicas.split_last() else { return };
+        let mut at = object;
+        for name in way {
+            document::child(at, name);
+            at = &mut at[*name];
+        }
+        if let Some(fields) = at.as_object_mut() {
+            fields.insert((*last).to_owned(), replicas.into());
+        }
+    }
+
+    fn selector(&self, object: &Value) -> String {
+        match &self.selector {
+            Selection::None => String::new(),
+            Selection::Text(path) => find(object, path).and_then(Value::as_str).unwrap_or_default().to_owned(),
+            Selection::Labels => {
+                let selector = find(object, &["spec", "selector"]).cloned();
+                let selector = selector.and_then(|selector| serde_json::from_value::<LabelSelector>(selector).ok());
+                Selector::from_label_selector(selector.as_ref()).map(|selector| selector.to_string()).unwrap_or_default()
+            }
+        }
+    }
+}
+
+fn find<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    path.iter().try_fold(object, |at, name| at.get(name))
+}
+
+fn scale(resource: &Resource, object: &Value) -> Result<Value, ApiError> {
+    let places = Places::of(resource);
     let mut metadata = json!({});
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object.pointer(&format!("/metadata/{key}")) {
             metadata[key] = value.clone();
         }
     }
-    let selector =
-        object.pointer("/spec/selector").and_then(|selector| serde_json::from_value::<LabelSelector>(selector.clone()).ok());
-    let selector = Selector::from_label_selector(selector.as_ref()).map(|selector| selector.to_string()).unwrap_or_default();
+    let count = |path: &[&str]| find(object, path).and_then(Value::as_i64);
+    let wanted = count(&places.replicas);
+    if let (None, Some(paths)) = (wanted, resource.kind.scale()) {
+        return Err(ApiError::internal(format!("the spec replicas field {:?} does not exist", paths.spec_replicas)));
+    }
     let mut spec = json!({});
-    if let Some(replicas) = number(object, "/spec/replicas").filter(|replicas| *replicas != 0) {
+    if let Some(replicas) = wanted.filter(|replicas| *replicas != 0) {
         spec["replicas"] = replicas.into();
     }
-    let mut status = json!({"replicas": number(object, "/status/replicas").unwrap_or(0)});
+    let mut status = json!({"replicas": count(&places.counted).unwrap_or(0)});
+    let selector = places.selector(object);
     if !selector.is_empty() {
         status["selector"] = selector.into();
     }
-    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
+    Ok(json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status}))
 }

@@ -30,7 +30,7 @@ const EXTENDED_SECONDS: i64 = 24 * 365 * 60 * 60;
 pub async fn create(call: &Call, content: Bytes) -> Result<Response<Body>, ApiError> {
     let mut request: Value = body::decode(&call.headers, &content)?;
     let (server, name, namespace) = (&call.server, &call.info.name, &call.info.namespace);
-    let accounts = server.registry.get("", "v1", "serviceaccounts").ok_or_else(answer::no_such_path)?;
+    let accounts = server.registry.built_in("", "v1", "serviceaccounts").ok_or_else(answer::no_such_path)?;
     let found = server.fetch(accounts, namespace, name).await?;
     let account = server.decode(accounts, &found)?;
     let seconds = number(&request, "/spec/expirationSeconds").unwrap_or(DEFAULT_SECONDS);
@@ -121,7 +121,7 @@ async fn bind(call: &Call, request: &Value, private: &mut Private) -> Result<(),
             return Err(ApiError::bad_request(format!("cannot bind token to object of type {group}/{version}, Kind={kind}")));
         }
     };
-    let resource = server.registry.get("", "v1", plural).ok_or_else(answer::no_such_path)?;
+    let resource = server.registry.built_in("", "v1", plural).ok_or_else(answer::no_such_path)?;
     let found = server.fetch(resource, namespace, name).await?;
     let object = server.decode(resource, &found)?;
     let stored = text(&object, "/metadata/uid");
@@ -155,7 +155,7 @@ async fn node_of(call: &Call, pod: &Value) -> Option<Reference> {
     if name.is_empty() {
         return None;
     }
-    let nodes = call.server.registry.get("", "v1", "nodes")?;
+    let nodes = call.server.registry.built_in("", "v1", "nodes")?;
     let uid = match call.server.fetch(nodes, "", name).await {
         Ok(found) => text(&call.server.decode(nodes, &found).ok()?, "/metadata/uid").to_owned(),
         Err(_) => String::new(),

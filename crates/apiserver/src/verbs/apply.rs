@@ -14,7 +14,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::create::painter_bytes;
-use super::managed_fields::Target;
+use super::managed_fields::{Target, shown};
 use super::options::Verb;
 use super::patch::ATTEMPTS;
 use super::update::fill_revision;
@@ -107,11 +107,11 @@ impl Configuration {
     /// 400.
     pub fn check_kind(&self, target: &Target<'_>) -> Result<(), ApiError> {
         let (group, version) = split_api_version(text(&self.value, "/apiVersion"));
-        let given = Target { gvk: [group, version, text(&self.value, "/kind")], ..*target };
-        if given.gvk == target.gvk {
+        let given = [group, version, text(&self.value, "/kind")];
+        if given == target.gvk {
             return Ok(());
         }
-        Err(ApiError::bad_request(format!("invalid object type: {}", given.shown())))
+        Err(ApiError::bad_request(format!("invalid object type: {}", shown(given))))
     }
 }
 
@@ -196,11 +196,10 @@ impl Applier<'_> {
         let now = call.server.world.now();
         let mut new = self.target.apply(now, live, &configuration.value, &call.manager(), call.query.flag("force"))?;
         configuration.check_duplicates(call)?;
-        let [group, version, kind] = self.target.gvk;
-        schema::check_fields(group, version, kind, &mut new, true).map_err(|error| {
+        self.resource.kind.check_fields(&mut new, true).map_err(|error| {
             let (namespace, name) =
                 (text(&configuration.value, "/metadata/namespace"), text(&configuration.value, "/metadata/name"));
-            let object = format!("{namespace}/{name}; {}", self.target.shown());
+            let object = format!("{namespace}/{name}; {}", shown(self.target.gvk));
             ApiError::new(500, "", format!("failed to convert new object ({object}) to proper version: {error}"))
         })?;
         Ok(new)

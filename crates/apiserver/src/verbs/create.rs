@@ -33,7 +33,7 @@ pub async fn create(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Re
 /// A written object in the shape that was asked for.
 pub fn painter_bytes(painter: &crate::show::Painter, stored: &Stored) -> Bytes {
     if stored.revision == 0 && painter.shape == crate::http::Shape::Object {
-        stored.value.clone()
+        painter.resource.head.show_unwritten(&stored.value)
     } else {
         painter.one(&stored.value, stored.revision)
     }

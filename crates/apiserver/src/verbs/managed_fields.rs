@@ -4,7 +4,7 @@
 //! (docs/decisions/2026-11-30-managed-fields.md).
 
 use bytes::Bytes;
-use daruma_api::apply::{self, ApplyError, FieldManager, Set};
+use daruma_api::apply::{self, ApplyError, FieldManager, Set, Versions};
 use daruma_api::gvk;
 use daruma_api::metav1::{StatusCause, StatusDetails};
 use daruma_api::status::ApiError;
@@ -13,10 +13,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::document;
-use crate::registry::Resource;
+use crate::registry::{AnyKind, Resource};
 
 /// What is written: a kind's objects by one way.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Target<'a> {
     /// Group, version and kind.
     pub gvk: [&'a str; 3],
@@ -24,26 +24,43 @@ pub struct Target<'a> {
     pub subresource: &'a str,
     /// Fields that are not reached this way.
     pub reset: &'a [daruma_kinds::FieldPath],
+    /// The kind that tells its type, where it is one that the registry knows.
+    kind: Option<&'a AnyKind>,
 }
 
 impl<'a> Target<'a> {
     /// Objects of a resource.
-    pub fn of(resource: &Resource, subresource: &'a str) -> Self {
-        let names = resource.kind.names();
-        Self { gvk: [names.group, names.version, names.kind], subresource, reset: resource.kind.reset_fields(subresource) }
+    pub fn of(resource: &'a Resource, subresource: &'a str) -> Self {
+        let (kind, names) = (&resource.kind, resource.kind.names());
+        let gvk = [names.group, names.version, names.kind];
+        Self { gvk, subresource, reset: kind.reset_fields(subresource), kind: Some(kind) }
     }
 
     /// Scales.
     pub fn scale() -> Self {
-        Self { gvk: ["autoscaling", "v1", "Scale"], subresource: "scale", reset: &[] }
+        Self { gvk: ["autoscaling", "v1", "Scale"], subresource: "scale", reset: &[], kind: None }
     }
 
     /// Calls `work` with the manager of the target's fields; `None` where the kind has no schema.
-    fn with<T>(&self, now: Timestamp, work: impl FnOnce(&FieldManager<'_, View>) -> T) -> Option<T> {
+    fn with<T>(&self, now: Timestamp, work: impl FnOnce(&FieldManager<'_, View<'_>>) -> T) -> Option<T> {
         let [group, version, kind] = self.gvk;
-        let schema = schema::view(group, version, kind)?;
+        let schema = match self.kind {
+            Some(kind) => kind.view()?,
+            None => schema::view(group, version, kind)?,
+        };
         let (api_version, reset, now) = (gvk::api_version(group, version), Set::of_fields(self.reset), document::seconds(now));
-        Some(work(&FieldManager { schema, api_version: &api_version, subresource: self.subresource, reset: &reset, now: &now }))
+        Some(work(&FieldManager {
+            schema,
+            api_version: &api_version,
+            versions: self.versions(),
+            subresource: self.subresource,
+            reset: &reset,
+            now: &now,
+        }))
+    }
+
+    fn versions(&self) -> Versions {
+        self.kind.map_or(Versions::Same, versions)
     }
 
     /// Tracks a write of `new` over `live` by `manager`.
@@ -70,14 +87,21 @@ impl<'a> Target<'a> {
     ) -> Result<Value, ApiError> {
         match self.with(now, |fields| fields.apply(live, configuration, manager, force)) {
             Some(outcome) => outcome.map_err(|error| status(&error)),
-            None => Err(ApiError::new(500, "", format!("no corresponding type for {}", self.shown()))),
+            None => Err(ApiError::new(500, "", format!("no corresponding type for {}", shown(self.gvk)))),
         }
     }
+}
 
-    /// `group/version, Kind=kind`.
-    pub fn shown(&self) -> String {
-        let [group, version, kind] = self.gvk;
-        format!("{group}/{version}, Kind={kind}")
+/// `group/version, Kind=kind`.
+pub fn shown([group, version, kind]: [&str; 3]) -> String {
+    format!("{group}/{version}, Kind={kind}")
+}
+
+/// In which versions the managers of a kind's objects may have named their fields.
+pub fn versions(kind: &AnyKind) -> Versions {
+    match kind {
+        AnyKind::BuiltIn(_) => Versions::Same,
+        AnyKind::Custom(_) => Versions::Alike,
     }
 }
 

@@ -25,6 +25,8 @@ pub const ATTEMPTS: usize = 6;
 
 const ACCEPTED: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
     application/apply-patch+yaml";
+/// Of custom resources, for which there are no strategic merges.
+const ACCEPTED_CUSTOM: &str = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
 
 /// A patch of one of the three kinds.
 pub enum Change {
@@ -41,7 +43,8 @@ impl Change {
     ///
     /// # Errors
     /// 415 for other types, 422 for wrong options, 400 for what does not parse.
-    pub fn decode(call: &Call, content: &Bytes) -> Result<Self, ApiError> {
+    pub fn decode(call: &Call, resource: &Resource, content: &Bytes) -> Result<Self, ApiError> {
+        let is_strategic = resource.kind.supports_strategic_merge();
         let parse = || {
             serde_json::from_slice::<Value>(content)
                 .or_else(|_| body::yaml(content))
@@ -50,8 +53,8 @@ impl Change {
         let of: fn(Value) -> Self = match body::media_type(&call.headers).as_str() {
             "application/json-patch+json" => Self::Json,
             "application/merge-patch+json" => Self::Merge,
-            "application/strategic-merge-patch+json" => Self::Strategic,
-            _ => return Err(body::unsupported_media_type(ACCEPTED)),
+            "application/strategic-merge-patch+json" if is_strategic => Self::Strategic,
+            _ => return Err(body::unsupported_media_type(if is_strategic { ACCEPTED } else { ACCEPTED_CUSTOM })),
         };
         call.check_options(Verb::Patch)?;
         parse().map(of)
@@ -86,7 +89,7 @@ pub async fn patch_part(call: &Call, resource: &Arc<Resource>, content: Bytes, p
     if apply::is_apply(call) {
         return apply::apply(call, resource, content, part).await;
     }
-    let change = Change::decode(call, &content)?;
+    let change = Change::decode(call, resource, &content)?;
     let dry_run = call.dry_run(&[])?;
     let painter = call.painter(resource)?;
     let name = &call.info.name;

@@ -60,6 +60,10 @@ pub async fn watch(call: &Call, resource: &Arc<Resource>) -> Result<Response<Bod
             Err(too_old) => return Ok(error_event(&ApiError::expired(too_old.to_string()))),
         }
     };
+    if !server.registry.is_current(resource) {
+        // It was taken away or replaced after the request had come; nobody would ever end this watch.
+        return Ok(answer::with_type(StatusCode::OK, "application/json", daruma_client::empty_body()));
+    }
     let life = match call.query.number("timeoutSeconds").and_then(|seconds| u64::try_from(seconds).ok()) {
         Some(seconds) if seconds > 0 => seconds,
         _ => MIN_LIFE_SECONDS + server.world.random.below(MIN_LIFE_SECONDS),

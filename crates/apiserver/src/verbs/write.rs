@@ -249,8 +249,7 @@ impl Writer<'_> {
         let mut wrong = glue::validate_metadata_update(resource, new, old);
         match part {
             Part::Main => {
-                wrong.extend(resource.kind.validate(new));
-                wrong.extend(resource.kind.validate_update(new, old));
+                wrong.extend(resource.kind.validate_change(new, old));
             }
             Part::Status => wrong.extend(resource.kind.validate_status_update(new, old)),
             Part::Confined => {}
