@@ -12,6 +12,7 @@ pub mod boot;
 pub mod cache;
 pub mod call;
 pub mod config;
+pub mod custom_resources;
 pub mod discovery;
 pub mod document;
 mod glue;

@@ -20,6 +20,7 @@ use crate::boot::Boot;
 use crate::cache::Feed;
 use crate::call::{Call, Warnings};
 use crate::config::ApiServerConfig;
+use crate::custom_resources::CustomResources;
 use crate::discovery::openapi::Documents;
 use crate::http::{Accept, Query, RequestInfo, answer};
 use crate::metrics::{Answered, Metrics};
@@ -57,6 +58,8 @@ pub struct ApiServer {
     pub openapi: Documents,
     /// Extension API servers.
     pub aggregation: Aggregation,
+    /// The life of custom resources.
+    pub custom_resources: CustomResources,
     this: Weak<ApiServer>,
 }
 
@@ -80,12 +83,14 @@ impl ApiServer {
             openapi: Documents::default(),
             services: Arc::new(Allocator::new(&config)),
             aggregation: Aggregation::default(),
+            custom_resources: CustomResources::default(),
             this: this.clone(),
             config,
         });
         world.spawn("apiserver feed", server.feed.clone().run());
         world.spawn("apiserver service allocation", crate::services::follow(server.clone()));
         world.spawn("apiserver aggregation", crate::aggregation::follow(server.clone()));
+        world.spawn("apiserver custom resources", crate::custom_resources::follow(server.clone()));
         world.spawn("apiserver boot", crate::boot::run(server.clone()));
         server
     }

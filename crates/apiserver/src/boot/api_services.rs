@@ -1,4 +1,5 @@
-//! An APIService for every group and version that the server serves itself.
+//! An APIService for every group and version that the server serves itself. Those of custom resources come later
+//! ([`crate::custom_resources`]).
 //!
 //! Facts: kubernetes pkg/controlplane/apiserver/aggregator.go, kube-aggregator autoregister.
 
@@ -12,6 +13,28 @@ use crate::server::ApiServer;
 /// The group that APIServices live in has none of its own.
 const OWN_GROUP: &str = "apiregistration.k8s.io";
 
+/// Label of APIServices that the server keeps itself.
+pub(crate) const AUTOMANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
+
+/// How an APIService is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Managed {
+    /// Made at the start: a built-in group version.
+    OnStart,
+    /// Made and removed with what serves it: a custom group version.
+    Always,
+}
+
+impl Managed {
+    /// The label's value.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::OnStart => "onstart",
+            Self::Always => "true",
+        }
+    }
+}
+
 /// All of them, available from the start.
 pub fn all(server: &ApiServer) -> Vec<Wanted> {
     let now = document::seconds(server.world.now());
@@ -21,21 +44,31 @@ pub fn all(server: &ApiServer) -> Vec<Wanted> {
             continue;
         }
         for version in &group.versions {
-            wanted.push(Wanted { group: OWN_GROUP, plural: "apiservices", object: object(&group.name, &version.name, &now) });
+            wanted.push(Wanted {
+                group: OWN_GROUP,
+                plural: "apiservices",
+                object: object(&group.name, &version.name, Managed::OnStart, &now),
+            });
         }
     }
     wanted
 }
 
-fn object(group: &str, version: &str, now: &str) -> Value {
-    let mut spec = json!({"version": version, "groupPriorityMinimum": model::priority(group), "versionPriority": if group.is_empty() { 1 } else { 15 }});
+/// The APIService of a group version that the server serves itself.
+pub(crate) fn object(group: &str, version: &str, managed: Managed, now: &str) -> Value {
+    let priority = match (managed, group) {
+        (Managed::Always, _) => 100,
+        (_, "") => 1,
+        _ => 15,
+    };
+    let mut spec = json!({"version": version, "groupPriorityMinimum": model::priority(group), "versionPriority": priority});
     if !group.is_empty() {
         spec["group"] = group.into();
     }
     json!({
         "apiVersion": "apiregistration.k8s.io/v1",
         "kind": "APIService",
-        "metadata": {"name": format!("{version}.{group}"), "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"}},
+        "metadata": {"name": format!("{version}.{group}"), "labels": {AUTOMANAGED: managed.label()}},
         "spec": spec,
         "status": {"conditions": [{"type": "Available", "status": "True", "lastTransitionTime": now, "reason": "Local",
             "message": "Local APIServices are always available"}]},

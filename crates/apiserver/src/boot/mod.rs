@@ -31,12 +31,13 @@ pub struct Boot {
 }
 
 /// Everything that is waited for, by the real server's names.
-const HOOKS: [&str; 5] = [
+const HOOKS: [&str; 6] = [
     "start-kubernetes-service",
     "rbac/bootstrap-roles",
     "scheduling/bootstrap-system-priority-classes",
     "start-system-namespaces-controller",
     "apiservice-registration-controller",
+    "crd-informer-synced",
 ];
 
 impl Boot {
@@ -69,6 +70,7 @@ pub async fn run(server: Arc<ApiServer>) {
         tracing::warn!(%error, "the start is not complete");
         server.world.sleep(RETRY).await;
     }
+    server.custom_resources.wait_synced().await;
     server.boot.complete();
     kubernetes_service::keep(&server).await;
 }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::write::{Stored, Writer};
 use crate::admission::{self, Attributes, Operation};
 use crate::call::Call;
+use crate::custom_resources;
 use crate::document::{self, text};
 use crate::http::{answer, body};
 use crate::registry::Resource;
@@ -242,6 +243,10 @@ enum Plan {
 
 fn plan(resource: &Resource, object: &Value, options: &Options, now: jiff::Timestamp) -> Plan {
     let mut new = object.clone();
+    if custom_resources::are_definitions(resource) && text(object, "/metadata/deletionTimestamp").is_empty() {
+        custom_resources::mark(&mut new, now);
+        return Plan::Mark(new);
+    }
     let deleting = !text(object, "/metadata/deletionTimestamp").is_empty();
     let finalizers = new_finalizers(object, options);
     let changes_finalizers = finalizers.as_slice() != document::texts(object, "/metadata/finalizers").as_slice();

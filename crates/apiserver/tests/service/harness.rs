@@ -17,9 +17,13 @@ pub struct Cluster {
     pub admin: Caller,
 }
 
-/// Somebody who asks.
+/// Somebody who asks, and who waits after each write until the server's own caches (of roles, of namespaces) have seen it:
+/// which task runs first is a matter of chance.
 #[derive(Clone)]
-pub struct Caller(Arc<dyn Transport>);
+pub struct Caller {
+    transport: Arc<dyn Transport>,
+    server: Arc<ApiServer>,
+}
 
 /// What came back.
 #[derive(Debug)]
@@ -61,6 +65,10 @@ impl Answer {
 }
 
 impl Caller {
+    fn new(server: &Arc<ApiServer>, user: &str, groups: &[&str]) -> Self {
+        Self { transport: server.loopback(user, groups), server: server.clone() }
+    }
+
     /// Sends a request; `body` as JSON of the given media type.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Answer {
         self.send_body(method, path, headers, body.map_or_else(empty_body, |body| full_body(body.to_string()))).await
@@ -72,9 +80,12 @@ impl Caller {
         for (key, value) in headers {
             builder = builder.header(*key, *value);
         }
-        let response = self.0.call(builder.body(body).expect("a request")).await.expect("in process");
+        let response = self.transport.call(builder.body(body).expect("a request")).await.expect("in process");
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("a whole body").to_bytes();
+        if method != "GET" {
+            self.server.feed.wait_until_current().await.expect("the store is watched");
+        }
         let json = serde_json::from_slice(&bytes).unwrap_or_default();
         Answer { status: parts.status.as_u16(), headers: parts.headers, json, text: String::from_utf8_lossy(&bytes).into_owned() }
     }
@@ -103,7 +114,7 @@ impl Caller {
     /// Opens a watch.
     pub async fn watch(&self, path: &str) -> Watch {
         let request = Request::builder().uri(path).body(empty_body()).expect("a request");
-        let response = self.0.call(request).await.expect("in process");
+        let response = self.transport.call(request).await.expect("in process");
         assert_eq!(response.status(), 200);
         Watch(response.into_body())
     }
@@ -154,7 +165,7 @@ where
         let mut config = ApiServerConfig { advertise_address: [10, 88, 0, 10].into(), ..ApiServerConfig::default() };
         change(&mut config);
         let server = ApiServer::new(&world, store, config);
-        let admin = Caller(server.loopback("admin", &["system:masters"]));
+        let admin = Caller::new(&server, "admin", &["system:masters"]);
         while admin.get("/readyz").await.status != 200 {
             world.sleep(std::time::Duration::from_millis(5)).await;
         }
@@ -166,7 +177,7 @@ impl Cluster {
     /// An administrator of a second server on the same store.
     pub async fn another_server(&self) -> Caller {
         let server = ApiServer::new(&self.world, self.server.store.clone(), self.server.config.clone());
-        let admin = Caller(server.loopback("admin", &["system:masters"]));
+        let admin = Caller::new(&server, "admin", &["system:masters"]);
         while admin.get("/readyz").await.status != 200 {
             self.world.sleep(std::time::Duration::from_millis(5)).await;
         }
@@ -175,7 +186,7 @@ impl Cluster {
 
     /// Somebody else.
     pub fn caller(&self, user: &str, groups: &[&str]) -> Caller {
-        Caller(self.server.loopback(user, groups))
+        Caller::new(&self.server, user, groups)
     }
 
     /// Makes a namespace with its default account.

@@ -58,7 +58,8 @@ fn collection(kind: &dyn Kind) -> String {
 fn every_verb_on_every_kind() {
     test(|cluster| async move {
         cluster.namespace("default").await;
-        for kind in ALL {
+        // The server writes a definition's status meanwhile; `custom_resources` has its verbs.
+        for kind in ALL.iter().filter(|kind| kind.names().kind != "CustomResourceDefinition") {
             round(&cluster, *kind).await;
         }
     });

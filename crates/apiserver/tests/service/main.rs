@@ -2,6 +2,7 @@
 
 mod access;
 mod apply;
+mod custom_resources;
 mod deletion;
 mod evictions;
 mod harness;
