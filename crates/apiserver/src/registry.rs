@@ -3,39 +3,18 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use daruma_api::gvk;
 use daruma_kinds::custom::CustomKind;
-use daruma_kinds::{Kind, Scope};
+use daruma_kinds::{AnyKind, Kind, Scope};
 
 use crate::cache::ResourceCache;
 use crate::storage::{Extractor, Head, keys};
 
 /// Objects that have this field are filed by it (pkg/registry/core/pod `Indexers`).
 const INDEXED_FIELD: &str = "spec.nodeName";
-
-/// What a resource's objects are.
-#[derive(Clone)]
-pub enum AnyKind {
-    /// One of [`daruma_kinds::ALL`].
-    BuiltIn(&'static dyn Kind),
-    /// A served version of a CustomResourceDefinition.
-    Custom(Arc<CustomKind>),
-}
-
-impl Deref for AnyKind {
-    type Target = dyn Kind;
-
-    fn deref(&self) -> &Self::Target {
-        match self {
-            Self::BuiltIn(kind) => *kind,
-            Self::Custom(kind) => &**kind,
-        }
-    }
-}
 
 /// Whether a custom resource is shown by discovery, and takes new objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

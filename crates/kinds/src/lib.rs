@@ -5,6 +5,7 @@
 
 mod access;
 mod addresses;
+mod any_kind;
 pub mod custom;
 mod field;
 mod kind;
@@ -43,6 +44,7 @@ mod service_account;
 mod stateful_set;
 mod workload;
 
+pub use any_kind::AnyKind;
 pub use kind::{Column, FieldPath, Kind, Names, ScalePaths, Scope, Subresource};
 pub use pod::validate_binding;
 pub use printing::age;

@@ -8,12 +8,13 @@ use daruma_api::apply::{self, ApplyError, FieldManager, Set, Versions};
 use daruma_api::gvk;
 use daruma_api::metav1::{StatusCause, StatusDetails};
 use daruma_api::status::ApiError;
+use daruma_kinds::AnyKind;
 use daruma_kinds::schema::{self, View};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::document;
-use crate::registry::{AnyKind, Resource};
+use crate::registry::Resource;
 
 /// What is written: a kind's objects by one way.
 #[derive(Clone, Copy)]
