@@ -84,7 +84,7 @@ pub async fn run_with(
         recorder.abort("the API did not answer when the drill began");
         return recorder.finish();
     };
-    let scene = Scene::new(&stage, &recorder, observer, options.journal.clone());
+    let scene = Scene::new(&stage, &recorder, observer, objects::Kinds::of(drill), options.journal.clone());
     let takes_back = !(options.ends_world && drill.spec.converge_within.is_zero());
     let mut play = Play { scene: &scene, drill, watcher, takes_back, beside: FuturesUnordered::new() };
     Box::pin(play.all(interrupted)).await

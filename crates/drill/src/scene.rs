@@ -13,6 +13,7 @@ use futures::future::{BoxFuture, join_all};
 use crate::Stage;
 use crate::faults::FaultError;
 use crate::file::{PodRef, Target, ZONE_LABEL};
+use crate::objects::Kinds;
 use crate::observe::{Observer, SeenPod};
 use crate::record::EntryKind;
 use crate::recorder::Recorder;
@@ -29,6 +30,7 @@ struct Inner {
     stage: Stage,
     recorder: Recorder,
     observer: Observer,
+    kinds: Kinds,
     undo: UndoLog,
     links: Links,
     /// What the fault that is being made reaches, for its line in the timeline.
@@ -54,8 +56,9 @@ pub(crate) struct Told {
 }
 
 impl Scene {
-    pub(crate) fn new(stage: &Stage, recorder: &Recorder, observer: Observer, journal: Option<PathBuf>) -> Self {
+    pub(crate) fn new(stage: &Stage, recorder: &Recorder, observer: Observer, kinds: Kinds, journal: Option<PathBuf>) -> Self {
         Self(Arc::new(Inner {
+            kinds,
             stage: stage.clone(),
             recorder: recorder.clone(),
             observer,
@@ -75,6 +78,11 @@ impl Scene {
     /// The machines.
     pub fn hands(&self) -> &dyn Machines {
         &*self.0.stage.machines
+    }
+
+    /// The kinds that the drill knows.
+    pub(crate) fn kinds(&self) -> &Kinds {
+        &self.0.kinds
     }
 
     pub(crate) fn recorder(&self) -> &Recorder {

@@ -11,7 +11,7 @@ use super::{Action, Destination, Drill, Probe, Problem, Step, Via, WaitFor, simu
 use crate::Span;
 use crate::checks::Known;
 use crate::faults::{self, Call, target_problems};
-use crate::objects;
+use crate::objects::{self, Kinds};
 use crate::view::Command;
 
 /// Most machines of one kind, so that their addresses can be told apart.
@@ -21,7 +21,7 @@ const MOST_WAITING: u64 = 100;
 
 /// Everything that is wrong.
 pub(super) fn problems(drill: &Drill) -> Vec<Problem> {
-    let mut found = Problems { drill, problems: Vec::new() };
+    let mut found = Problems { drill, kinds: Kinds::of(drill), problems: Vec::new() };
     found.cluster();
     found.manifests();
     found.probes();
@@ -32,6 +32,7 @@ pub(super) fn problems(drill: &Drill) -> Vec<Problem> {
 
 struct Problems<'a> {
     drill: &'a Drill,
+    kinds: Kinds,
     problems: Vec<Problem>,
 }
 
@@ -95,7 +96,7 @@ impl Problems<'_> {
     }
 
     fn object(&mut self, place: &str, object: &Value) {
-        if let Err(message) = objects::Place::of(object) {
+        if let Err(message) = objects::Place::of(object, &self.kinds) {
             self.add(place, message);
         }
     }
@@ -283,7 +284,9 @@ impl Problems<'_> {
                 }
             }
             Action::Patch(call) => {
-                if let Err(message) = objects::Place::named(&call.api_version, &call.kind, &call.namespace, &call.name) {
+                if let Err(message) =
+                    objects::Place::named(&self.kinds, &call.api_version, &call.kind, &call.namespace, &call.name)
+                {
                     self.add(format!("{place}.patch"), message);
                 }
             }
@@ -295,7 +298,7 @@ impl Problems<'_> {
                 }
             }
             Action::View(line) => {
-                if let Err(message) = Command::parse(line) {
+                if let Err(message) = Command::parse(line, &self.kinds) {
                     self.add(format!("{place}.view"), message);
                 }
             }

@@ -1,11 +1,14 @@
 //! Steps that change objects as kubectl would.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use daruma_client::ClientError;
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::file::{PatchCall, PatchType, ScaleCall, Workload};
-use crate::objects::Place;
+use crate::objects::{Place, is_definition};
 use crate::record::EntryKind;
 use crate::scene::Scene;
 
@@ -13,13 +16,52 @@ const JSON: &str = "application/json";
 const MERGE: &str = "application/merge-patch+json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 
-/// Creates objects, or merges them into those that are there.
+/// How long a kind may take until it is served.
+const ESTABLISH_LIMIT: Duration = Duration::from_secs(30);
+/// How long the last API server may take to hear of that.
+const SERVED_LIMIT: Duration = Duration::from_secs(5);
+
+/// Creates objects, or merges them into those that are there: definitions of kinds first, and the rest when those kinds
+/// are served.
 pub(crate) async fn apply(scene: &Scene, objects: &[Value]) -> Result<(), String> {
+    let (definitions, rest): (Vec<&Value>, Vec<&Value>) = objects.iter().partition(|object| is_definition(object));
+    apply_each(scene, &definitions).await?;
+    for definition in definitions {
+        established(scene, definition).await?;
+    }
+    apply_each(scene, &rest).await
+}
+
+/// Waits until a kind is served.
+async fn established(scene: &Scene, definition: &Value) -> Result<(), String> {
+    let place = Place::of(definition, scene.kinds())?;
+    let world = &scene.stage().world;
+    let deadline = world.monotonic() + ESTABLISH_LIMIT;
+    loop {
+        let asked = scene.ask(scene.stage().client.json(Method::GET, &place.path(), JSON, None)).await;
+        let found: Value = match asked {
+            Ok(content) => serde_json::from_slice(&content).map_err(|error| format!("{}: {error}", place.shown))?,
+            Err(error) => return Err(format!("{}: {error}", place.shown)),
+        };
+        let conditions = found["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if conditions.iter().any(|one| one["type"] == "Established" && one["status"] == "True") {
+            return Ok(());
+        }
+        if world.monotonic() >= deadline {
+            let said = conditions.iter().filter(|one| one["status"] == "False").filter_map(|one| one["message"].as_str());
+            let said: Vec<&str> = said.collect();
+            return Err(format!("{}: not established within {} s: {}", place.shown, ESTABLISH_LIMIT.as_secs(), said.join(", ")));
+        }
+        world.sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn apply_each(scene: &Scene, objects: &[&Value]) -> Result<(), String> {
     for object in objects {
-        let place = Place::of(object)?;
+        let place = Place::of(object, scene.kinds())?;
         let body = encode(object);
         let client = &scene.stage().client;
-        let created = scene.ask(client.json(Method::POST, &place.collection, JSON, Some(body.clone()))).await;
+        let created = create(scene, &place, &body).await;
         let done = match created {
             Ok(_) => "created",
             Err(error) if error.is_already_exists() => {
@@ -34,10 +76,25 @@ pub(crate) async fn apply(scene: &Scene, objects: &[Value]) -> Result<(), String
     Ok(())
 }
 
+/// Creates an object. One of several API servers may not have heard of its kind yet.
+async fn create(scene: &Scene, place: &Place, body: &Bytes) -> Result<Bytes, ClientError> {
+    let (client, world) = (&scene.stage().client, &scene.stage().world);
+    let deadline = world.monotonic() + SERVED_LIMIT;
+    loop {
+        let created = scene.ask(client.json(Method::POST, &place.collection, JSON, Some(body.clone()))).await;
+        match created {
+            Err(error) if error.is_not_found() && place.is_custom && world.monotonic() < deadline => {
+                world.sleep(Duration::from_millis(100)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Deletes objects; those that are not there are no error.
 pub(super) async fn delete(scene: &Scene, objects: &[Value]) -> Result<(), String> {
     for object in objects {
-        let place = Place::of(object)?;
+        let place = Place::of(object, scene.kinds())?;
         let options = encode(&json!({"propagationPolicy": "Background"}));
         let path = place.path();
         let call = scene.stage().client.json(Method::DELETE, &path, JSON, Some(options));
@@ -53,7 +110,7 @@ pub(super) async fn delete(scene: &Scene, objects: &[Value]) -> Result<(), Strin
 
 /// Patches one object.
 pub(super) async fn patch(scene: &Scene, call: &PatchCall) -> Result<(), String> {
-    let place = Place::named(&call.api_version, &call.kind, &call.namespace, &call.name)?;
+    let place = Place::named(scene.kinds(), &call.api_version, &call.kind, &call.namespace, &call.name)?;
     let content_type = match call.patch_type {
         PatchType::Strategic => STRATEGIC,
         PatchType::Merge => MERGE,

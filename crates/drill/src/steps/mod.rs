@@ -33,7 +33,7 @@ pub(crate) async fn perform(scene: &Scene, step: &Step) -> Result<(), String> {
         Action::Uncordon(target) => drain::cordon(scene, target, false).await,
         Action::Drain(call) => drain::drain(scene, call).await,
         Action::View(line) => {
-            let command = view::Command::parse(line)?;
+            let command = view::Command::parse(line, scene.kinds())?;
             let line = line.strip_prefix("kubectl ").unwrap_or(line);
             // What a person would see, an error too: a view never ends a drill.
             let shown = match scene.ask(view::run(&scene.stage().client, &command)).await {

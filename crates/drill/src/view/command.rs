@@ -1,9 +1,9 @@
 //! A kubectl command line that only looks.
 
-use daruma_kinds::{Kind, Scope};
+use daruma_kinds::{AnyKind, Scope};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::objects::{collection, kind_called};
+use crate::objects::{Kinds, collection};
 
 /// `get …` or `top …`.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub enum What {
     /// Objects of a kind, or one of them.
     Kind {
         /// Which kind.
-        kind: &'static dyn Kind,
+        kind: AnyKind,
         /// Only this one.
         name: Option<String>,
     },
@@ -39,7 +39,7 @@ impl Command {
     ///
     /// # Errors
     /// In words.
-    pub fn parse(line: &str) -> Result<Self, String> {
+    pub(crate) fn parse(line: &str, kinds: &Kinds) -> Result<Self, String> {
         let mut words = line.split_whitespace().peekable();
         words.next_if_eq(&"kubectl");
         let verb = words.next().unwrap_or_default();
@@ -74,9 +74,9 @@ impl Command {
             ("top", ["pod" | "pods" | "po"]) => What::TopPods,
             ("get", [word]) => {
                 let (word, name) = word.split_once('/').map_or((*word, None), |(word, name)| (word, Some(name)));
-                What::kind(line, word, name)?
+                What::kind(line, kinds, word, name)?
             }
-            ("get", [word, name]) => What::kind(line, word, Some(name))?,
+            ("get", [word, name]) => What::kind(line, kinds, word, Some(name))?,
             _ => return Err(format!("{line:?}: name one kind, e.g. get pods, top nodes")),
         };
         Ok(Self { what, namespace, selector, wide })
@@ -95,7 +95,7 @@ impl Command {
     pub(super) fn path(&self) -> String {
         let path = match &self.what {
             What::Kind { kind, name } => {
-                let path = collection(*kind, self.namespace.as_deref());
+                let path = collection(&**kind, self.namespace.as_deref());
                 name.as_ref().map_or(path.clone(), |name| format!("{path}/{name}"))
             }
             What::TopNodes => "/apis/metrics.k8s.io/v1beta1/nodes".to_owned(),
@@ -112,8 +112,8 @@ impl Command {
 }
 
 impl What {
-    fn kind(line: &str, word: &str, name: Option<&str>) -> Result<Self, String> {
-        let kind = kind_called(word).ok_or_else(|| format!("{line:?}: the server has no resource type {word:?}"))?;
+    fn kind(line: &str, kinds: &Kinds, word: &str, name: Option<&str>) -> Result<Self, String> {
+        let kind = kinds.called(word).ok_or_else(|| format!("{line:?}: the server has no resource type {word:?}"))?;
         Ok(Self::Kind { kind, name: name.map(str::to_owned) })
     }
 }
@@ -137,7 +137,7 @@ mod tests {
             ("get pods --watch", Err("unknown flag")),
             ("top things", Err("name one kind")),
         ] {
-            match (Command::parse(line), expected) {
+            match (Command::parse(line, &Kinds::default()), expected) {
                 (Ok(command), Ok(expected)) => assert_eq!(command.path(), expected, "{line}"),
                 (Err(error), Err(expected)) => assert!(error.contains(expected), "{line}: {error}"),
                 (found, expected) => panic!("{line}: {:?}, not {expected:?}", found.map(|command| command.path())),

@@ -100,6 +100,7 @@ fn show(table: &Table, command: &Command) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::objects::Kinds;
     use serde_json::json;
 
     #[test]
@@ -114,10 +115,13 @@ mod tests {
             ("get pods -o wide", "NAME     READY   NOMINATED NODE\nweb-1    1/1     <none>\nweb-22   0/1     <none>"),
             ("get po -A", "NAMESPACE   NAME     READY\ndefault     web-1    1/1\n            web-22   0/1"),
         ] {
-            assert_eq!(show(&table, &Command::parse(line).unwrap()), expected, "{line}");
+            assert_eq!(show(&table, &Command::parse(line, &Kinds::default()).unwrap()), expected, "{line}");
         }
         let empty = Table { column_definitions: Vec::new(), rows: Vec::new() };
-        assert_eq!(show(&empty, &Command::parse("get po -n shop").unwrap()), "No resources found in shop namespace.");
-        assert_eq!(show(&empty, &Command::parse("get no").unwrap()), "No resources found");
+        assert_eq!(
+            show(&empty, &Command::parse("get po -n shop", &Kinds::default()).unwrap()),
+            "No resources found in shop namespace."
+        );
+        assert_eq!(show(&empty, &Command::parse("get no", &Kinds::default()).unwrap()), "No resources found");
     }
 }
