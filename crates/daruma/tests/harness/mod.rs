@@ -4,6 +4,7 @@
 
 pub mod api_server;
 pub mod calls;
+pub mod kubectl;
 pub mod load;
 
 use std::io::Read;
