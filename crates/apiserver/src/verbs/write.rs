@@ -119,6 +119,7 @@ impl Writer<'_> {
         let mut wrong = glue::validate_metadata_create(resource, &attributes.object);
         wrong.extend(resource.kind.validate(&attributes.object));
         refuse(resource, &name, &wrong)?;
+        attributes.warnings.extend(resource.kind.warnings(&attributes.object, None));
         admission::validate(self.server, &attributes).await?;
         for warning in &attributes.warnings {
             self.warnings.add(warning.clone());
@@ -255,6 +256,10 @@ impl Writer<'_> {
             Part::Confined => {}
         }
         refuse(resource, &name, &wrong)?;
+        if part == Part::Main {
+            let warnings = resource.kind.warnings(new, Some(old));
+            attributes.warnings.extend(warnings);
+        }
         admission::validate(self.server, &attributes).await?;
         for warning in &attributes.warnings {
             self.warnings.add(warning.clone());

@@ -392,8 +392,10 @@ fn definitions_wait_for_the_finalizers_of_their_objects() {
         let admin = &cluster.admin;
         establish(&cluster, &definition()).await;
         let mut held = crontab("held");
-        held["metadata"]["finalizers"] = json!(["example.com/hold"]);
-        admin.post(CRONTABS, &held).await.expect(201);
+        held["metadata"]["finalizers"] = json!(["hold"]);
+        let made = admin.post(CRONTABS, &held).await.expect(201);
+        let warning = made.headers["warning"].to_str().expect("text");
+        assert!(warning.contains("prefer a domain-qualified finalizer name"), "{warning}");
         admin.post(CRONTABS, &crontab("free")).await.expect(201);
         let path = format!("{DEFINITIONS}/crontabs.stable.example.com");
         admin.delete(&path, &json!({})).await.expect(200);
