@@ -3,13 +3,15 @@
 //! A `Website` says how many servers it wants. The operator makes a Deployment of it, which the website owns, and writes
 //! into the status how many are ready. What the website owns goes with it, and it goes with its namespace.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use daruma_api::apps::v1::Deployment;
 use daruma_api::k8s_openapi::{Metadata, NamespaceResourceScope, Resource};
 use daruma_api::metav1::ObjectMeta;
 use daruma_client::{Client, ClientError, ListOptions};
-use daruma_rehearsal::{Options, VirtualCluster};
+use daruma_drill::file;
+use daruma_rehearsal::{Options, Rehearsal, VirtualCluster};
 use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -176,4 +178,58 @@ fn an_operator_serves_its_resource() {
     assert!(gone.expect_err("nobody serves it").is_not_found());
     assert_eq!(cluster.run(deployments(&client, "default")), 0, "its owner is gone");
     assert_eq!(cluster.stop(), []);
+}
+
+/// The object stands before its definition, and what the drill names is of its own kind.
+const DRILL: &str = "
+apiVersion: daruma.dev/v1
+kind: Drill
+metadata: {name: own-kind}
+spec:
+  manifests:
+  - apiVersion: example.com/v1
+    kind: Website
+    metadata: {name: news}
+    spec: {replicas: 3}
+  - apiVersion: apiextensions.k8s.io/v1
+    kind: CustomResourceDefinition
+    metadata: {name: websites.example.com}
+    spec:
+      group: example.com
+      scope: Namespaced
+      names: {plural: websites, kind: Website, shortNames: [site]}
+      versions:
+      - name: v1
+        served: true
+        storage: true
+        additionalPrinterColumns: [{name: Replicas, type: integer, jsonPath: .spec.replicas}]
+        schema:
+          openAPIV3Schema:
+            type: object
+            properties: {spec: {type: object, properties: {replicas: {type: integer}}}}
+  steps:
+  - patch: {apiVersion: example.com/v1, kind: Website, name: news, type: merge, patch: {spec: {replicas: 4}}}
+  - view: get site
+  - apply:
+    - {apiVersion: example.com/v1, kind: Website, metadata: {name: blog}, spec: {replicas: 1}}
+  - {fault: api-server, with: {how: kill}}
+  - {at: 60s, view: get websites blog}
+  - delete:
+    - {apiVersion: example.com/v1, kind: Website, metadata: {name: blog}}
+";
+
+#[test]
+fn a_drill_uses_a_kind_of_its_own() {
+    let drill = file::parse("drill", DRILL, &BTreeMap::new(), &|_| Err("no files".into())).expect("a drill");
+    let played = Rehearsal { seed: 5, invariants: true, keeps_log: false }.prepare(&drill).expect("a cluster").play(
+        &drill,
+        &mut (),
+        &|| false,
+    );
+    assert_eq!((played.record.aborted.as_deref(), played.violations), (None, Vec::new()));
+    let said: Vec<String> = played.record.timeline.iter().map(|entry| format!("{} {}", entry.about, entry.text)).collect();
+    let said = said.join("\n");
+    for text in ["website/news patched", "news   4", "blog   1", "website/blog deleted"] {
+        assert!(said.contains(text), "{text} in {said}");
+    }
 }
