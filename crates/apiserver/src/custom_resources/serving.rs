@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::definition::Definition;
 use super::names::{ESTABLISHED, NAMES_ACCEPTED};
-use super::{GROUP, PLURAL, TERMINATING};
+use super::{GROUP, TERMINATING};
 use crate::cache::ResourceCache;
 use crate::document::{self, elements, texts};
 use crate::registry::{Resource, Stage};
@@ -92,7 +92,7 @@ fn stage(server: &ApiServer, definition: &Definition) -> Option<Stage> {
     let plural = document::text(&definition.object, "/spec/names/plural");
     // A built-in resource has the same place in the store, and is served itself.
     if server.registry.built_in_somewhere(definition.group(), plural).is_some() || definition.group() == GROUP {
-        tracing::debug!(definition = definition.name(), PLURAL, "a built-in resource is in its place");
+        tracing::debug!(definition = definition.name(), "a built-in resource is in its place");
         return None;
     }
     let is_established = definition.is(ESTABLISHED);

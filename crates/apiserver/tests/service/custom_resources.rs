@@ -434,3 +434,50 @@ fn webhooks_are_not_called() {
         assert!(refused.message().contains(why), "{}", refused.message());
     });
 }
+
+#[test]
+fn several_servers_agree() {
+    test(|cluster| async move {
+        cluster.namespace("default").await;
+        let (one, another) = (&cluster.admin, cluster.another_server().await);
+        let path = format!("{DEFINITIONS}/crontabs.stable.example.com");
+        for _ in 0..2 {
+            establish(&cluster, &definition()).await;
+            while another.get(CRONTABS).await.status != 200 {
+                cluster.world.sleep(Duration::from_millis(5)).await;
+            }
+            let written = one.get(&path).await.expect(200).at("/metadata/resourceVersion").to_owned();
+            another.post(CRONTABS, &crontab("a")).await.expect(201);
+            one.get(&format!("{CRONTABS}/a")).await.expect(200);
+            cluster.world.sleep(Duration::from_secs(5)).await;
+            assert_eq!(
+                one.get(&path).await.expect(200).at("/metadata/resourceVersion"),
+                written,
+                "nobody writes without a reason"
+            );
+            another.delete(&path, &json!({})).await.expect(200);
+            until(&cluster, &path, |found| found.status == 404).await;
+            while another.get(CRONTABS).await.status != 404 {
+                cluster.world.sleep(Duration::from_millis(5)).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn names_may_change() {
+    test(|cluster| async move {
+        let admin = &cluster.admin;
+        establish(&cluster, &definition()).await;
+        let path = format!("{DEFINITIONS}/crontabs.stable.example.com");
+        let change = json!({"spec": {"names": {"shortNames": ["cron"], "categories": null}}});
+        let changed = admin.patch(&path, "merge-patch", &change).await.expect(200);
+        assert_eq!(changed.json["metadata"]["generation"], 2);
+        let shown = until(&cluster, "/apis/stable.example.com/v1", |found| found.text.contains("\"cron\"")).await;
+        assert_eq!(shown.json["resources"][0]["shortNames"], json!(["cron"]));
+        assert_eq!(shown.json["resources"][0].get("categories"), None);
+        let accepted = admin.get(&path).await.expect(200);
+        assert_eq!(accepted.json["status"]["acceptedNames"]["shortNames"], json!(["cron"]));
+        assert!(condition(&accepted.json, "Established").starts_with("True"));
+    });
+}
