@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use daruma_api::status::ApiError;
 use daruma_client::Body;
+use daruma_kinds::protobuf;
 use http::{Response, StatusCode};
 use serde_json::Value;
 
@@ -15,6 +16,10 @@ use crate::document::text;
 use crate::glue;
 use crate::http::{answer, body};
 use crate::registry::Resource;
+
+/// Media types of custom resources (apiextensions-apiserver pkg/apiserver/customresource_handler.go
+/// `unstructuredNegotiatedSerializer`).
+const ACCEPTED_CUSTOM: &str = "application/json, application/yaml";
 
 /// Creates the object of the body.
 ///
@@ -44,6 +49,10 @@ pub fn painter_bytes(painter: &crate::show::Painter, stored: &Stored) -> Bytes {
 /// # Errors
 /// 400, 415.
 pub fn decode(call: &Call, resource: &Resource, content: &Bytes) -> Result<Value, ApiError> {
+    // There is no protobuf of what a definition tells.
+    if resource.custom_kind().is_some() && body::media_type(&call.headers) == protobuf::MEDIA_TYPE {
+        return Err(body::unsupported_media_type(ACCEPTED_CUSTOM));
+    }
     let mut object = body::decode(&call.headers, content)?;
     check_kind(resource, &mut object)?;
     glue::check_fields(call, resource, &mut object)?;

@@ -204,6 +204,9 @@ fn writes_of_every_kind() {
         let accepted = "the body of the request was in an unknown format - accepted media types include: \
             application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
         assert_eq!(strategic.message(), accepted);
+        let protobuf = [("content-type", "application/vnd.kubernetes.protobuf")];
+        let refused = admin.send("POST", CRONTABS, &protobuf, Some(&crontab("p"))).await.expect(415);
+        assert!(refused.message().ends_with("include: application/json, application/yaml"), "{}", refused.message());
         let wrong = admin.patch(&one, "merge-patch", &json!({"spec": {"replicas": 12}})).await.expect(422);
         assert!(wrong.message().contains("should be less than or equal to 10"), "{}", wrong.message());
 
