@@ -2,6 +2,8 @@
 
 mod access;
 mod apply;
+mod crontabs;
+mod custom_objects;
 mod custom_resources;
 mod deletion;
 mod evictions;
