@@ -18,6 +18,11 @@ const GENERIC_COLLECT: mi_option_t = 34;
 /// As seldom as mimalloc lets it be.
 const SELDOM: c_long = 1_000_000;
 
+/// `mi_option_purge_delay`: after so many milliseconds free pages go back to the kernel, which makes them empty anew when they
+/// are needed again, and they are needed again at once.
+const PURGE_DELAY: mi_option_t = 15;
+const NEVER: c_long = -1;
+
 /// Decided before anything is allocated, and never changed after: memory goes back to whom it came from.
 static IS_QUICK: AtomicBool = AtomicBool::new(false);
 
@@ -43,8 +48,10 @@ extern "C" fn decide(count: c_int, arguments: *const *const c_char) {
         }
     }
     if is_quick() {
-        // SAFETY: there is one thread, and the option is a number that mimalloc only compares with.
-        unsafe { mi_option_set(GENERIC_COLLECT, SELDOM) };
+        for (option, value) in [(GENERIC_COLLECT, SELDOM), (PURGE_DELAY, NEVER)] {
+            // SAFETY: there is one thread, and an option is a number that mimalloc only compares with.
+            unsafe { mi_option_set(option, value) };
+        }
     }
 }
 
