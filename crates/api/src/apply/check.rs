@@ -63,8 +63,8 @@ impl Walk {
     }
 
     fn value<S: Schema>(&mut self, value: &Value, schema: S) {
-        match (schema.shape(), value) {
-            (_, Value::Null) | (Shape::Untyped, _) => {}
+        match (schema.shape_of(Some(value)), value) {
+            (_, Value::Null) | (Shape::Untyped | Shape::Deduced, _) => {}
             (Shape::Scalar(scalar), value) => self.scalar(scalar, value),
             (Shape::List { of, kind }, Value::Array(items)) => self.items(items, schema, of, kind),
             (Shape::List { .. }, value) => self.misfit(format!("expected list, got &{{{}}}", go_value(value))),

@@ -57,7 +57,17 @@ impl Walk {
         if left.is_none() && right.is_none() {
             return Ok(());
         }
-        match schema.shape() {
+        let telling = [right, left].into_iter().flatten().find(|side| !side.is_null());
+        if let (Some(left), Some(right), Shape::Deduced) = (left, right, schema.shape())
+            && left.is_object() != right.is_object()
+            && !left.is_null()
+            && !right.is_null()
+        {
+            // Members come or go with the object that they are of, and this place has another value.
+            self.leaf(Some(left), Some(right));
+            return self.map(Some(left), Some(right), schema, Some(schema));
+        }
+        match schema.shape_of(telling) {
             Shape::List { of, kind } if kind != ListKind::Atomic => {
                 let (lefts, rights) = (items(left), items(right));
                 if lefts.is_empty() && rights.is_empty() {

@@ -25,7 +25,7 @@ struct Walk {
 
 impl Walk {
     fn value<S: Schema>(&mut self, value: &Value, schema: S) {
-        match (schema.shape(), value) {
+        match (schema.shape_of(Some(value)), value) {
             (
                 Shape::Scalar(_) | Shape::Untyped | Shape::List { kind: ListKind::Atomic, .. } | Shape::Map { atomic: true, .. },
                 _,

@@ -27,7 +27,8 @@ fn either<S: Schema>(under: Option<&Value>, over: Option<&Value>, schema: S) -> 
 }
 
 fn both<S: Schema>(under: &Value, over: &Value, schema: S) -> Result<Option<Value>, String> {
-    match schema.shape() {
+    let telling = if over.is_null() { under } else { over };
+    match schema.shape_of(Some(telling)) {
         Shape::List { of, kind } if kind != ListKind::Atomic => {
             let (under_items, over_items) = (items(under), items(over));
             if under_items.is_empty() && over_items.is_empty() {

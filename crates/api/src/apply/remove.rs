@@ -15,7 +15,7 @@ pub(super) fn remove<S: Schema>(value: &Value, set: &Set, schema: S) -> Value {
 }
 
 fn below<S: Schema>(value: &Value, set: &Set, schema: S) -> Option<Value> {
-    match (schema.shape(), value) {
+    match (schema.shape_of(Some(value)), value) {
         (Shape::Scalar(_), value) => Some(value.clone()),
         (Shape::List { of, kind }, Value::Array(items)) if kind != ListKind::Atomic => {
             let mut kept = Vec::with_capacity(items.len());
@@ -68,16 +68,17 @@ fn empty_like(value: &Value) -> Value {
 
 /// Drops free maps and lists that became empty: Go leaves them out of what it writes. Those that were empty before stay.
 pub(super) fn drop_emptied<S: Schema>(value: &mut Value, before: Option<&Value>, schema: S) {
-    match (schema.shape(), value) {
+    match (schema.shape_of(Some(value)), value) {
         (Shape::Map { of, .. }, Value::Object(members)) => members.retain(|name, member| {
             let Some(below) = schema.field(name).or(of) else { return true };
             let before = before.and_then(|before| before.get(name));
             drop_emptied(member, before, below);
-            let free = match below.shape() {
-                Shape::List { .. } => member.as_array().is_some_and(Vec::is_empty),
-                Shape::Map { of: Some(_), .. } => member.as_object().is_some_and(Map::is_empty),
-                _ => false,
-            };
+            let free = below.is_left_out_when_empty()
+                && match below.shape_of(Some(member)) {
+                    Shape::List { .. } => member.as_array().is_some_and(Vec::is_empty),
+                    Shape::Map { of: Some(_), .. } => member.as_object().is_some_and(Map::is_empty),
+                    _ => false,
+                };
             !free || before == Some(member)
         }),
         (Shape::List { of, kind }, Value::Array(items)) if kind != ListKind::Atomic => {

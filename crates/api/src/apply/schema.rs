@@ -7,6 +7,16 @@ pub trait Schema: Copy {
     /// What a value of this type is.
     fn shape(self) -> Shape<Self>;
 
+    /// What `value` is here: where the type is deduced, the value tells. What is null or missing tells nothing of a map.
+    fn shape_of(self, value: Option<&Value>) -> Shape<Self> {
+        match (self.shape(), value) {
+            (Shape::Deduced, Some(Value::Object(_))) => Shape::Map { of: Some(self), atomic: false },
+            (Shape::Deduced, Some(Value::Array(_))) => Shape::List { of: self, kind: ListKind::Atomic },
+            (Shape::Deduced, _) => Shape::Scalar(Scalar::Any),
+            (shape, _) => shape,
+        }
+    }
+
     /// A declared member of a struct; `None` for members of free maps, and where there is no such member.
     fn field(self, name: &str) -> Option<Self>;
 
@@ -18,6 +28,11 @@ pub trait Schema: Copy {
     fn is_always_there(self) -> bool {
         false
     }
+
+    /// Whether a free map or a list here is left out of what is written once it is empty, as Go does with members of its structs.
+    fn is_left_out_when_empty(self) -> bool {
+        true
+    }
 }
 
 /// What a value may be.
@@ -27,6 +42,9 @@ pub enum Shape<S> {
     Scalar(Scalar),
     /// Anything, replaced as a whole.
     Untyped,
+    /// Anything: the members of an object, of this kind again, one by one; everything else as a whole
+    /// (`__untyped_deduced_` of kube-openapi pkg/schemaconv). See [`Schema::shape_of`].
+    Deduced,
     /// A list.
     List {
         /// Its elements.

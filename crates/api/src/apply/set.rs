@@ -113,6 +113,7 @@ impl Set {
                     }
                     declared.or(of)
                 }
+                (PathElement::Field(_), Some(Shape::Deduced)) => schema,
                 (PathElement::Key(_), Some(Shape::List { of, .. })) => Some(of),
                 _ => None,
             };
@@ -125,6 +126,9 @@ impl Set {
     /// one where the set was written (`ReconcileFieldSetWithSchema`).
     pub(super) fn with_whole_fields<S: Schema>(self, schema: S) -> Self {
         let shape = schema.shape();
+        if matches!(shape, Shape::Deduced) {
+            return self;
+        }
         let mut out = Self { members: self.members, children: BTreeMap::new() };
         for (element, child) in self.children {
             let below = match (&element, shape) {

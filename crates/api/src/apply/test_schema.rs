@@ -21,6 +21,7 @@ enum Kind {
     Number,
     List(ListKind),
     Map(bool),
+    Deduced,
 }
 
 impl Schema for &Type {
@@ -29,6 +30,7 @@ impl Schema for &Type {
             Kind::Text => Shape::Scalar(Scalar::Text),
             Kind::Number => Shape::Scalar(Scalar::Numeric),
             Kind::List(kind) => Shape::List { of: self.of.as_deref().expect("lists have elements"), kind },
+            Kind::Deduced => Shape::Deduced,
             Kind::Map(atomic) => Shape::Map { of: self.of.as_deref(), atomic },
         }
     }
@@ -89,11 +91,13 @@ pub(super) fn thing() -> Type {
         ("containers", list(ListKind::Map, container, &[("name", None)])),
     ]);
     let status = fields(vec![("phase", text())]);
+    let open = Type { shape: Kind::Deduced, ..Type::default() };
     fields(vec![
         ("apiVersion", text()),
         ("kind", text()),
         ("metadata", always(metadata)),
         ("spec", always(spec)),
         ("status", always(status)),
+        ("open", open),
     ])
 }

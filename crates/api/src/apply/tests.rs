@@ -397,3 +397,30 @@ proptest! {
         prop_assert!(world.owners().iter().all(|owner| !owner.starts_with("b ")));
     }
 }
+
+/// Where a schema leaves open what a value is, the members of objects have owners of their own, however deep.
+#[test]
+fn open_values_are_owned_member_by_member() {
+    let mut world = World::new();
+    world.apply("one", json!({"open": {"a": {"x": 1, "list": [1, {"y": 2}]}}}));
+    world.apply("two", json!({"open": {"a": {"z": true}, "b": "text"}}));
+    assert_eq!(world.object["open"], json!({"a": {"x": 1, "list": [1, {"y": 2}], "z": true}, "b": "text"}));
+    assert_eq!(
+        world.owners(),
+        [
+            r#"one Apply {"f:open":{"f:a":{".":{},"f:list":{},"f:x":{}}}}"#,
+            r#"two Apply {"f:open":{"f:a":{".":{},"f:z":{}},"f:b":{}}}"#
+        ]
+    );
+    // Another's member is in the way, whatever it is made to be.
+    for value in [json!(2), json!({"deep": 1}), json!([1])] {
+        let conflict = world.try_apply("two", json!({"open": {"a": {"x": value, "z": true}}}), false);
+        assert!(matches!(conflict, Err(ApplyError::Conflicts(_))), "{value}");
+    }
+    // What is not applied any more goes; what others own stays.
+    world.apply("one", json!({"open": {"a": {"list": [3]}}}));
+    assert_eq!(world.object["open"], json!({"a": {"list": [3], "z": true}, "b": "text"}));
+    // A list is one value, an object that becomes one takes its members along.
+    world.update("three", |object| object["open"]["a"] = json!(["now", "a", "list"]));
+    assert_eq!(world.owners(), [r#"two Apply {"f:open":{"f:b":{}}}"#, r#"three Update {"f:open":{"f:a":{}}}"#]);
+}

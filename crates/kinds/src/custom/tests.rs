@@ -477,6 +477,7 @@ fn apply_sees_list_types_and_open_places() {
             Shape::Map { of, atomic } => format!("object {} {}", of.is_some(), atomic),
             Shape::Scalar(scalar) => format!("{scalar:?}"),
             Shape::Untyped => "untyped".to_owned(),
+            Shape::Deduced => "deduced".to_owned(),
         }
     };
     for (path, expected) in [
@@ -491,7 +492,7 @@ fn apply_sees_list_types_and_open_places() {
         ("spec.containers", "map name=None port=Some(Number(80))"),
         ("spec.containers.mounts", "Atomic"),
         ("spec.raw", "object true false"),
-        ("spec.raw.any", "untyped"),
+        ("spec.raw.any", "deduced"),
         ("spec.template.metadata.ownerReferences", "map uid=None"),
         ("status.conditions", "map type=None"),
     ] {

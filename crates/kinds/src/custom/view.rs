@@ -1,7 +1,7 @@
 //! Schemas of custom resources as apply sees them.
 //!
-//! Where a schema leaves open what a value is (`x-kubernetes-preserve-unknown-fields`), the members of an object are owned
-//! one by one, and each of them as a whole.
+//! Where a schema leaves open what a value is (`x-kubernetes-preserve-unknown-fields`), the value tells: the members of
+//! objects are owned one by one, at every depth, and lists as a whole.
 //!
 //! Source: kube-openapi pkg/schemaconv (`ToSchemaFromOpenAPI`) on what apiextensions-apiserver
 //! pkg/controller/openapi/builder/builder.go makes of a structural schema.
@@ -52,7 +52,7 @@ impl<'a> CustomView<'a> {
                 let is_open = bare || self.schema.preserve || matches!(additional, Additional::Any(true));
                 Shape::Map { of: is_open.then(open), atomic: self.schema.atomic }
             }
-            (None, _) => Shape::Untyped,
+            (None, _) => Shape::Deduced,
         }
     }
 

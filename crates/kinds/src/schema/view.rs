@@ -80,6 +80,11 @@ impl Schema for View<'_> {
     fn is_always_there(self) -> bool {
         matches!(self.0, Type::Built(built) if built.facts.is_some_and(|facts| facts.by_value))
     }
+
+    /// Documents of custom resources are no Go structs.
+    fn is_left_out_when_empty(self) -> bool {
+        matches!(self.0, Type::Built(_))
+    }
 }
 
 impl<'a> Built<'a> {
@@ -132,7 +137,7 @@ mod tests {
             Shape::List { kind, .. } => format!("{kind:?} {}", keys.join(",")),
             Shape::Map { atomic, of } => format!("{} {}", if atomic { "atomic" } else { "granular" }, of.is_some()),
             Shape::Scalar(scalar) => format!("{scalar:?}"),
-            Shape::Untyped => "untyped".to_owned(),
+            Shape::Untyped | Shape::Deduced => "untyped".to_owned(),
         };
         assert_eq!(shown.trim_end(), expected, "{kind} {path}");
     }
