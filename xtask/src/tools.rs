@@ -32,7 +32,8 @@ pub fn cargo() -> Command {
 
 /// Runs a command and fails with its words when it fails.
 pub fn run(command: &mut Command) -> Result<()> {
-    let words = format!("{command:?}");
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
     eprintln!("+ {words}");
     let status = command.stdin(Stdio::null()).status().with_context(|| format!("starting {words}"))?;
     if !status.success() {
