@@ -105,11 +105,17 @@ impl<S: Schema> FieldManager<'_, S> {
     ///
     /// Managers that cannot be told are dropped: a write never fails for them.
     pub fn update(&self, live: &Value, new: &mut Value, manager: &str) {
-        let managers = self.live_or_new(live, new);
-        set_managed_fields(new, None);
-        if managers.is_empty() {
+        if self.live_or_new(live, new).is_empty() {
+            set_managed_fields(new, None);
             return;
         }
+        self.update_part(live, new, manager);
+    }
+
+    /// As [`FieldManager::update`], where nobody need own anything of what is written: it is part of an object that has managers.
+    pub fn update_part(&self, live: &Value, new: &mut Value, manager: &str) {
+        let managers = self.live_or_new(live, new);
+        set_managed_fields(new, None);
         if let Ok(managers) = self.track(live, new, managers, manager) {
             set_managed_fields(new, encode(&managers));
         }

@@ -128,8 +128,10 @@ impl Wish {
                 asked
             }
         };
-        if !matches!(self, Self::Configuration(_)) {
-            target.track(now, &before, &mut asked, &manager);
+        match self {
+            Self::Configuration(_) => {}
+            _ if managers.is_some() => target.track_part(now, &before, &mut asked, &manager),
+            _ => target.track(now, &before, &mut asked, &manager),
         }
         let managers = fields.of_parent(asked.pointer("/metadata/managedFields")).map_err(ApiError::internal)?;
         Ok((asked, managers))

@@ -74,6 +74,13 @@ impl<'a> Target<'a> {
         }
     }
 
+    /// Tracks a write of a part of an object that has managers, of whom perhaps nobody owns anything of this part.
+    pub fn track_part(&self, now: Timestamp, live: &Value, new: &mut Value, manager: &str) {
+        if self.with(now, |fields| fields.update_part(live, new, manager)).is_none() {
+            apply::set_managed_fields(new, None);
+        }
+    }
+
     /// Applies a configuration to `live`.
     ///
     /// # Errors

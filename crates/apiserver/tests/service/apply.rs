@@ -338,6 +338,21 @@ fn scales() {
     });
 }
 
+/// Who scales an object that somebody else has applied owns its replicas, even where nobody did before.
+#[test]
+fn the_first_who_scales() {
+    test(|cluster| async move {
+        let (admin, one) = (&cluster.admin, format!("{DEPLOYMENTS}/d"));
+        admin.apply(&one, "a", &deployment(json!({}))).await.expect(201);
+        let patched = admin.patch(&format!("{one}/scale?fieldManager=k"), "merge-patch", &json!({"spec": {"replicas": 5}})).await;
+        patched.expect(200);
+        let owners = admin.get(&one).await.owners();
+        assert!(owners.contains(&r#"k Update scale {"f:spec":{"f:replicas":{}}}"#.to_owned()), "{owners:?}");
+        let refused = admin.apply(&one, "a", &deployment(json!({"replicas": 1}))).await.expect(409);
+        assert!(refused.message().contains("conflict with \"k\" with subresource \"scale\""), "{}", refused.message());
+    });
+}
+
 #[test]
 fn kubectl_moves_from_the_client_to_the_server() {
     test(|cluster| async move {
