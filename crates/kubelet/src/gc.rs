@@ -111,8 +111,8 @@ pub async fn run(shared: Arc<Shared>) {
             continue;
         }
         let logs_are_known = now.changes.is_some() && last.is_some_and(|last| last.changes == now.changes);
-        last = Some(now);
-        Box::pin(look(&shared, with_images, logs_are_known)).await;
+        let is_done = Box::pin(look(&shared, with_images, logs_are_known)).await;
+        last = is_done.then_some(now);
     }
 }
 
@@ -131,8 +131,8 @@ impl State {
     }
 }
 
-/// Looks once; at the logs only where they may have grown.
-async fn look(shared: &Shared, with_images: bool, logs_are_known: bool) {
+/// Looks once; at the logs only where they may have grown. Gives whether nothing failed that is to be tried again.
+async fn look(shared: &Shared, with_images: bool, logs_are_known: bool) -> bool {
     let mut in_use = BTreeSet::new();
     for pod in shared.pods.list().iter().map(|cell| cell.pod()) {
         if !in_use.contains(pod.namespace()) {
@@ -140,10 +140,12 @@ async fn look(shared: &Shared, with_images: bool, logs_are_known: bool) {
         }
     }
     shared.services.keep(&in_use);
-    let Ok(containers) = shared.runtime.list_containers().await else { return };
+    let Ok(containers) = shared.runtime.list_containers().await else { return false };
+    let mut is_done = true;
     for id in removable(&containers) {
         if let Err(error) = shared.runtime.remove_container(&id).await {
             tracing::debug!(id, %error, "cannot remove a container");
+            is_done = false;
         }
     }
     if !logs_are_known {
@@ -151,15 +153,17 @@ async fn look(shared: &Shared, with_images: bool, logs_are_known: bool) {
             rotate(shared, container).await;
         }
     }
-    remove_old_sandboxes(shared, &containers).await;
+    is_done &= remove_old_sandboxes(shared, &containers).await;
     if with_images {
         images(shared, &containers).await;
     }
+    is_done
 }
 
-/// Sandboxes that are dead and empty, and are not the newest of their pod.
-async fn remove_old_sandboxes(shared: &Shared, containers: &[Container]) {
-    let Ok(sandboxes) = shared.runtime.list_sandboxes().await else { return };
+/// Removes sandboxes that are dead and empty, and are not the newest of their pod. Gives whether nothing failed.
+async fn remove_old_sandboxes(shared: &Shared, containers: &[Container]) -> bool {
+    let Ok(sandboxes) = shared.runtime.list_sandboxes().await else { return false };
+    let mut is_done = true;
     for sandbox in sandboxes.iter().filter(|sandbox| !sandbox.ready) {
         let newest = !sandboxes.iter().any(|other| {
             other.config.uid == sandbox.config.uid
@@ -168,9 +172,10 @@ async fn remove_old_sandboxes(shared: &Shared, containers: &[Container]) {
         let empty = !containers.iter().any(|container| container.sandbox_id == sandbox.id);
         if !newest && empty {
             // Tried again in a minute.
-            let _ = shared.runtime.remove_sandbox(&sandbox.id).await;
+            is_done &= shared.runtime.remove_sandbox(&sandbox.id).await.is_ok();
         }
     }
+    is_done
 }
 
 async fn rotate(shared: &Shared, container: &Container) {

@@ -1,4 +1,4 @@
-//! Elements that appear twice in lists of type `set` and `map`.
+//! Elements of lists of type `set` and `map`: those that appear twice, and those that are one and the same before and after.
 //!
 //! Source: apiextensions-apiserver pkg/apiserver/schema/listtype/validation.go.
 
@@ -15,6 +15,15 @@ pub(super) fn errors(schema: &Schema, object: &Value) -> Vec<FieldError> {
     let mut wrong = Vec::new();
     walk(schema, object, "", &mut wrong);
     wrong
+}
+
+/// The element of the old list that is the same one: lists of type `map` tell by their keys, others not at all.
+pub(super) fn same_element<'a>(schema: &Schema, item: &Value, old: &'a Value) -> Option<&'a Value> {
+    if schema.list != Some(ListKind::Map) {
+        return None;
+    }
+    let same = |one: &&Value| schema.keys.iter().all(|key| one.get(&*key.name) == item.get(&*key.name));
+    old.as_array()?.iter().find(same)
 }
 
 fn walk(schema: &Schema, value: &Value, path: &str, wrong: &mut Vec<FieldError>) {

@@ -6,10 +6,10 @@
 //! Source: kube-openapi pkg/validation/{validate,errors}, apiextensions-apiserver
 //! pkg/apiserver/validation/{validation,ratcheting}.go.
 
-use daruma_api::apply::ListKind;
 use daruma_api::status::FieldError;
 use serde_json::{Map, Number, Value};
 
+use super::list_type::same_element;
 use super::number;
 use super::schema::{Additional, Rules, Schema, Type};
 
@@ -377,13 +377,4 @@ fn shown(value: &Value) -> String {
         Value::Number(one) => number::shown(one),
         other => other.to_string(),
     }
-}
-
-/// The element of the old list that is the same one: lists of type `map` tell by their keys, others not at all.
-fn same_element<'a>(schema: &Schema, item: &Value, old: &'a Value) -> Option<&'a Value> {
-    if schema.list != Some(ListKind::Map) {
-        return None;
-    }
-    let same = |one: &&Value| schema.keys.iter().all(|key| one.get(&*key.name) == item.get(&*key.name));
-    old.as_array()?.iter().find(same)
 }

@@ -4,11 +4,11 @@ use cel::common::ast::IdedExpr;
 use cel::common::types::{CelBool, CelOptional, CelString};
 use cel::common::value::Val;
 use cel::{Context, ExecutionError};
-use daruma_api::apply::ListKind;
 use daruma_api::status::FieldError;
 use serde_json::Value;
 
 use super::{LONGEST_MESSAGE, Rule, budget, environment, error, value};
+use crate::custom::list_type::same_element;
 use crate::custom::schema::{Additional, Schema};
 
 /// Everything that the rules of a schema find wrong with an object, `old` being what it was. Faults of values that did not
@@ -177,13 +177,4 @@ fn in_words(error: &ExecutionError) -> String {
         ExecutionError::InternalError(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-/// The element of the old list that is the same one: lists of type `map` tell by their keys, others not at all.
-fn same_element<'a>(schema: &Schema, item: &Value, old: &'a Value) -> Option<&'a Value> {
-    if schema.list != Some(ListKind::Map) {
-        return None;
-    }
-    let same = |one: &&Value| schema.keys.iter().all(|key| one.get(&*key.name) == item.get(&*key.name));
-    old.as_array()?.iter().find(same)
 }
