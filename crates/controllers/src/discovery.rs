@@ -94,21 +94,58 @@ fn root(group: &str, version: &str) -> String {
     if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") }
 }
 
+/// Where groups are listed: the one without a name, and the others.
+const ROOTS: [&str; 2] = ["/api", "/apis"];
+
 /// Asks for all resources in their preferred versions.
 pub(crate) async fn discover(client: &Client) -> Result<Discovered, ClientError> {
-    let mut found = Discovered::default();
-    for path in ["/api", "/apis"] {
-        let answer: Value = get(client, path, AGGREGATED).await?;
+    Discovery::default().ask(client).await
+}
+
+/// For those who ask time and again: what says the same as before is not read anew.
+#[derive(Default)]
+pub(crate) struct Discovery {
+    answers: [Answer; ROOTS.len()],
+}
+
+/// What one of the roots has answered.
+#[derive(Default)]
+struct Answer {
+    /// The text, where it says everything.
+    content: Bytes,
+    found: Discovered,
+}
+
+impl Discovery {
+    /// As [`discover`].
+    pub(crate) async fn ask(&mut self, client: &Client) -> Result<Discovered, ClientError> {
+        let mut all = Discovered::default();
+        for (path, answer) in ROOTS.iter().zip(&mut self.answers) {
+            let content = send(client, Method::GET, path, AGGREGATED, None).await?;
+            if content.is_empty() || content != answer.content {
+                *answer = Answer::read(client, path, content).await?;
+            }
+            all.resources.extend_from_slice(&answer.found.resources);
+            all.failed.extend_from_slice(&answer.found.failed);
+        }
+        // A resource counts once, in the first version that has it.
+        let mut seen = BTreeSet::new();
+        all.resources.retain(|one| seen.insert((one.group.clone(), one.resource.clone())));
+        Ok(all)
+    }
+}
+
+impl Answer {
+    async fn read(client: &Client, path: &str, content: Bytes) -> Result<Self, ClientError> {
+        let answer: Value = decode(path, &content)?;
+        let mut found = Discovered::default();
         if answer["kind"] == "APIGroupDiscoveryList" {
             take_aggregated(&answer, &mut found);
-        } else {
-            take_plain(client, &answer, &mut found).await;
+            return Ok(Self { content, found });
         }
+        take_plain(client, &answer, &mut found).await;
+        Ok(Self { content: Bytes::new(), found })
     }
-    // A resource counts once, in the first version that has it.
-    let mut seen = BTreeSet::new();
-    found.resources.retain(|one| seen.insert((one.group.clone(), one.resource.clone())));
-    Ok(found)
 }
 
 fn take_aggregated(answer: &Value, found: &mut Discovered) {
@@ -172,8 +209,11 @@ fn text(value: &Value) -> String {
 
 /// Reads and decodes.
 pub(crate) async fn get<T: serde::de::DeserializeOwned>(client: &Client, path: &str, accept: &str) -> Result<T, ClientError> {
-    let content = send(client, Method::GET, path, accept, None).await?;
-    serde_json::from_slice(&content)
+    decode(path, &send(client, Method::GET, path, accept, None).await?)
+}
+
+fn decode<T: serde::de::DeserializeOwned>(path: &str, content: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(content)
         .map_err(|source| ClientError::Decode { what: path.to_owned(), source: std::sync::Arc::new(source) })
 }
 

@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use super::Collector;
 use super::graph::{Identity, Seen};
-use crate::discovery::{self, ApiResource, METADATA, METADATA_LIST, Metadata, Partial, PartialList};
+use crate::discovery::{self, ApiResource, Discovery, METADATA, METADATA_LIST, Metadata, Partial, PartialList};
 
 /// How often the API is asked for new resources.
 const RESYNC: Duration = Duration::from_secs(30);
@@ -69,8 +69,9 @@ pub(super) async fn run(collector: Arc<Collector>, first: tokio::sync::oneshot::
     let world = collector.context.world.clone();
     let mut first = Some(first);
     let mut wait = RETRY.0;
+    let mut discovery = Discovery::default();
     loop {
-        match discovery::discover(&collector.watching).await {
+        match discovery.ask(&collector.watching).await {
             Ok(found) if !found.resources.is_empty() => {
                 adjust(&collector, found.resources);
                 if let Some(first) = first.take() {
@@ -250,7 +251,7 @@ fn has_finalizer(metadata: &Metadata, finalizer: &str) -> bool {
 }
 
 fn key(metadata: &Metadata) -> String {
-    format!("{}/{}", metadata.namespace, metadata.name)
+    [&metadata.namespace, "/", &metadata.name].concat()
 }
 
 enum Kind {
