@@ -15,9 +15,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::decoded::DecodedObjects;
+use crate::decoded::{self, DecodedObjects};
 use crate::list::Reader;
 use crate::rate_limit::TokenBucket;
+
 use crate::watch::{Decode, watch_events};
 use crate::{Body, ClientError, RateLimit, Transport, TransportError, empty_body, full_body};
 
@@ -260,8 +261,8 @@ where
         &self,
         options: &ListOptions,
         resource_version: &str,
-    ) -> Result<impl Stream<Item = Result<WatchEvent<K>, ClientError>> + Send + 'static + use<K>, ClientError> {
-        self.watch_as(options, resource_version, None, |object, _| serde_json::from_str(object)).await
+    ) -> Result<impl Stream<Item = Result<WatchEvent<Arc<K>>, ClientError>> + Send + 'static + use<K>, ClientError> {
+        self.watch_as(options, resource_version, None, decoded::decode::<K>).await
     }
 
     /// As [`Api::watch`]; asks the server to end the watch after so many seconds, and `decode` makes the objects.

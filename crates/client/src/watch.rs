@@ -96,7 +96,8 @@ fn decode_event<T>(
 /// or an object that does not decode.
 pub fn split(line: &[u8]) -> Option<(&str, &str)> {
     let rest = std::str::from_utf8(line).ok()?.trim_ascii_end().strip_prefix("{\"type\":\"")?.strip_suffix('}')?;
-    rest.split_once("\",\"object\":")
+    let (kind, rest) = rest.split_once('"')?;
+    Some((kind, rest.strip_prefix(",\"object\":")?))
 }
 
 /// What an event with an object becomes.
