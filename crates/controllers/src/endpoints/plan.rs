@@ -2,7 +2,7 @@
 //!
 //! Source: kubernetes pkg/controller/endpoint/endpoints_controller.go; pkg/api/v1/endpoints/util.go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use daruma_api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service};
@@ -24,7 +24,7 @@ const CONTROLLER: &str = "endpoint-controller";
 pub fn plan(service: &Service, pods: &[Arc<Pod>], present: Option<&Endpoints>, trigger: Option<Timestamp>) -> Option<Endpoints> {
     let subsets = subsets(service, pods);
     if let Some(present) = present {
-        let same = comparable(present.subsets.as_deref().unwrap_or_default()) == comparable(&subsets);
+        let same = in_order(present.subsets.as_deref().unwrap_or_default()) == subsets;
         if same && labels_are_right(service, present) && capacity_is_right(present) {
             return None;
         }
@@ -83,7 +83,7 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> Vec<EndpointSubset> {
         }
         ports.sort_by_key(port_key);
         ports.dedup();
-        let key = ports.iter().map(port_key).collect::<Vec<_>>().join(",");
+        let key = ports_key(&ports);
         let (_, ready, other) = groups.entry(key).or_insert_with(|| (ports, BTreeMap::new(), BTreeMap::new()));
         let place = if not_ready_too || pods::is_ready(pod) { ready } else { other };
         place.insert((address.ip.clone(), pod.uid().to_owned()), address);
@@ -103,6 +103,10 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> Vec<EndpointSubset> {
 
 fn port_key(port: &EndpointPort) -> String {
     format!("{:?}/{}/{:?}/{:?}", port.name, port.port, port.protocol, port.app_protocol)
+}
+
+fn ports_key(ports: &[EndpointPort]) -> String {
+    ports.iter().map(port_key).collect::<Vec<_>>().join(",")
 }
 
 fn address(service: &Service, pod: &Pod) -> Option<EndpointAddress> {
@@ -127,23 +131,29 @@ fn address(service: &Service, pod: &Pod) -> Option<EndpointAddress> {
     })
 }
 
-/// Subsets in a form in which order, and pods' revisions, do not count.
-fn comparable(subsets: &[EndpointSubset]) -> BTreeSet<String> {
-    let addresses = |list: Option<&Vec<EndpointAddress>>| {
-        let plain = list.into_iter().flatten().map(|address| {
-            let mut address = address.clone();
-            if let Some(target) = &mut address.target_ref {
-                target.resource_version = None;
-            }
-            format!("{address:?}")
-        });
-        plain.collect::<BTreeSet<_>>()
+/// Subsets as [`subsets`] makes them: in order, and without pods' revisions.
+fn in_order(subsets: &[EndpointSubset]) -> Vec<EndpointSubset> {
+    let addresses = |list: &mut Option<Vec<EndpointAddress>>| {
+        for target in list.iter_mut().flatten().filter_map(|address| address.target_ref.as_mut()) {
+            target.resource_version = None;
+        }
+        if let Some(list) = list {
+            list.sort_by(|one, other| place(one).cmp(&place(other)));
+        }
     };
-    let text = subsets.iter().map(|subset| {
-        let ports: BTreeSet<String> = subset.ports.iter().flatten().map(port_key).collect();
-        format!("{ports:?} {:?} {:?}", addresses(subset.addresses.as_ref()), addresses(subset.not_ready_addresses.as_ref()))
-    });
-    text.collect()
+    let mut subsets = subsets.to_vec();
+    for subset in &mut subsets {
+        subset.ports.iter_mut().for_each(|ports| ports.sort_by_key(port_key));
+        addresses(&mut subset.addresses);
+        addresses(&mut subset.not_ready_addresses);
+    }
+    subsets.sort_by_cached_key(|subset| ports_key(subset.ports.as_deref().unwrap_or_default()));
+    subsets
+}
+
+/// What addresses are ordered by.
+fn place(address: &EndpointAddress) -> (&str, Option<&str>) {
+    (&address.ip, address.target_ref.as_ref().and_then(|target| target.uid.as_deref()))
 }
 
 fn labels_are_right(service: &Service, present: &Endpoints) -> bool {
