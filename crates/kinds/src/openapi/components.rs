@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::schema::{FieldFacts, SchemaFacts, definitions, read_facts};
+use crate::schema::{FieldFacts, SchemaFacts, definitions, facts_of};
 
 use super::paths::resources;
 
@@ -20,19 +20,17 @@ pub(super) fn reference(name: &str) -> Value {
 
 /// All schemas of a group version, and which one belongs to which kind.
 pub(super) fn build(group: &str, version: &str) -> Option<(Map<String, Value>, Names)> {
-    let facts = read_facts();
-    let none = SchemaFacts::default();
     let mut names = Names::new();
     let mut schemas: Map<String, Value> = definitions(group, version)?
         .into_iter()
         .map(|(name, schema)| {
-            let own = facts.get(&name).unwrap_or(&none);
+            let own = facts_of(&name);
             for gvk in &own.gvk {
                 if let Some((_, kind)) = gvk.split_once(' ') {
                     names.insert(kind.to_owned(), name.clone());
                 }
             }
-            let schema = self::schema(&name, schema, own);
+            let schema = self::schema(&name, schema, &own);
             (name, schema)
         })
         .collect();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use daruma_api::apply::{ListKey, ListKind};
 use serde_json::{Map, Value};
 
-use super::facts::{self, FieldFacts, SchemaFacts};
+use super::facts::{self, FieldFacts};
 
 /// Schemas of one group version.
 #[derive(Debug)]
@@ -141,8 +141,6 @@ impl Arena {
 
     /// From generated schemas.
     pub(super) fn build(definitions: &Map<String, Value>) -> Self {
-        let facts = facts::read();
-        let none = SchemaFacts::default();
         let names: BTreeMap<&str, u32> = definitions
             .iter()
             .filter(|(name, schema)| leaf(name).is_none() && schema.get("properties").is_some())
@@ -152,7 +150,7 @@ impl Arena {
         let mut structs = Vec::with_capacity(names.len());
         let mut roots = BTreeMap::new();
         for (name, index) in &names {
-            let own = facts.get(*name).unwrap_or(&none);
+            let own = facts::of(name);
             let last = name.rsplit('.').next().unwrap_or(name);
             let properties = definitions.get(*name).and_then(|schema| schema.get("properties")).and_then(Value::as_object);
             let fields = properties.into_iter().flatten().map(|(field, schema)| {
@@ -167,7 +165,7 @@ impl Arena {
                     merges: follows("merge"),
                     replaces: follows("replace"),
                     merge_key: own.and_then(|own| own.merge_key.as_deref()).unwrap_or_default().into(),
-                    apply: apply_facts(schema, own, by_value, &facts),
+                    apply: apply_facts(schema, own, by_value),
                 }
             });
             let atomic = own.map_type.as_deref() == Some(ATOMIC);
@@ -184,12 +182,7 @@ impl Arena {
 const ATOMIC: &str = "atomic";
 
 /// What apply must know of a member (kube-openapi pkg/schemaconv/smd.go: the list's type, else the patch strategy).
-fn apply_facts(
-    schema: &Value,
-    own: Option<&FieldFacts>,
-    by_value: bool,
-    facts: &BTreeMap<String, SchemaFacts>,
-) -> Option<Box<ApplyFacts>> {
+fn apply_facts(schema: &Value, own: Option<&FieldFacts>, by_value: bool) -> Option<Box<ApplyFacts>> {
     let none = FieldFacts::default();
     let own = own.unwrap_or(&none);
     let patches = matches!(own.patch.as_deref(), Some("merge" | "merge,retainKeys"));
@@ -202,9 +195,9 @@ fn apply_facts(
         (None, None) if patches => (ListKind::Set, Vec::new()),
         _ => (ListKind::Atomic, Vec::new()),
     };
-    let item = schema.pointer("/items/$ref").and_then(Value::as_str).and_then(|reference| reference.rsplit('/').next());
-    let item = item.and_then(|item| facts.get(item));
-    let default = |name: &str| item.and_then(|item| item.fields.get(name)).and_then(|field| field.default.clone());
+    let item = || schema.pointer("/items/$ref")?.as_str()?.rsplit('/').next();
+    let item = if names.is_empty() { None } else { item().map(facts::of) };
+    let default = |name: &str| item.as_ref()?.fields.get(name)?.default.clone();
     let keys = names.into_iter().map(|name| ListKey { name: name.into(), default: default(name) }).collect();
     let atomic = own.map.as_deref() == Some(ATOMIC);
     let says_something = list != ListKind::Atomic || atomic || by_value;

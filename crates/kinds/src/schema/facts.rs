@@ -2,9 +2,11 @@
 //! enumerations, defaults. Read off a running v1.36.2 API server (`data/schemas.json`).
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Facts of one schema.
 #[derive(Debug, Default, Deserialize)]
@@ -52,7 +54,28 @@ pub(crate) struct FieldFacts {
     pub default: Option<Value>,
 }
 
-/// All facts by schema name. Parsed anew at each call: schemas are built once and the facts are not kept.
-pub(crate) fn read() -> BTreeMap<String, SchemaFacts> {
-    serde_json::from_str(include_str!("../../data/schemas.json")).expect("the committed file fits its type; a test reads it")
+/// Facts of a schema by its name, with none where it has none. Read anew at each call: schemas are built once and their
+/// facts are not kept.
+pub(crate) fn of(name: &str) -> SchemaFacts {
+    static ALL: OnceLock<BTreeMap<&str, &RawValue>> = OnceLock::new();
+    let all = ALL.get_or_init(|| read(include_str!("../../data/schemas.json")));
+    all.get(name).map(|facts| read(facts.get())).unwrap_or_default()
+}
+
+fn read<'a, T: Deserialize<'a>>(text: &'a str) -> T {
+    serde_json::from_str(text).expect("the committed file fits its type; a test reads it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schema_has_facts_that_can_be_read() {
+        let all: BTreeMap<&str, SchemaFacts> = read(include_str!("../../data/schemas.json"));
+        let kinds = all.keys().filter(|name| !of(name).gvk.is_empty());
+        assert_eq!(kinds.count(), all.values().filter(|facts| !facts.gvk.is_empty()).count());
+        assert!(of("io.k8s.api.core.v1.PodSpec").required.contains(&"containers".to_owned()));
+        assert!(of("io.k8s.api.core.v1.Unknown").fields.is_empty());
+    }
 }

@@ -17,7 +17,7 @@ pub use arena::{ApplyFacts, Arena, Field, Node, Struct};
 pub use check::check_fields;
 pub(crate) use check::check_metadata;
 pub use document::{duplicate_fields, parse, read};
-pub(crate) use facts::{FieldFacts, SchemaFacts, read as read_facts};
+pub(crate) use facts::{FieldFacts, SchemaFacts, of as facts_of};
 pub use types::GROUP_VERSIONS;
 pub(crate) use view::metadata as metadata_view;
 pub use view::{View, view};
