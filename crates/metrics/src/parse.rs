@@ -1,5 +1,6 @@
 //! Reads a kubelet's `/metrics/resource`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::window::Point;
@@ -20,73 +21,86 @@ pub struct Sample {
 /// `now_ms` stands in for a sample without a time of its own (milliseconds since 1970).
 pub fn parse(text: &str, now_ms: i64) -> Sample {
     let mut sample = Sample::default();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let Some((name, labels, value, at_ms)) = parse_line(line) else { continue };
-        let at_ms = at_ms.unwrap_or(now_ms);
-        let label = |key: &str| labels.get(key).cloned().unwrap_or_default();
-        match name {
-            "node_cpu_usage_seconds_total" => sample.node.set_cpu(value, at_ms),
-            "node_memory_working_set_bytes" => sample.node.set_memory(value, at_ms),
-            "container_cpu_usage_seconds_total" | "container_memory_working_set_bytes" | "container_start_time_seconds" => {
-                let point = sample.containers.entry((label("namespace"), label("pod"), label("container"))).or_default();
-                match name {
-                    "container_cpu_usage_seconds_total" => point.set_cpu(value, at_ms),
-                    "container_memory_working_set_bytes" => point.set_memory(value, at_ms),
-                    _ => point.start_seconds = Some(value),
-                }
+    for line in text.lines() {
+        let Some(name_end) = line.find(['{', ' ']) else { continue };
+        let Some(set) = setter(&line[..name_end]) else { continue };
+        let Some((labels, value, at_ms)) = parse_rest(&line[name_end..]) else { continue };
+        let point = match set {
+            Setter::Node(_) => &mut sample.node,
+            Setter::Container(_) => {
+                let label = |key: &str| labels.iter().find(|(name, _)| *name == key).map(|(_, value)| value.to_string());
+                let [namespace, pod, container] = ["namespace", "pod", "container"].map(|key| label(key).unwrap_or_default());
+                sample.containers.entry((namespace, pod, container)).or_default()
             }
-            _ => {}
-        }
+        };
+        let (Setter::Node(set) | Setter::Container(set)) = set;
+        set(point, value, at_ms.unwrap_or(now_ms));
     }
     sample
 }
 
-/// `name{label="value",…} value [milliseconds]`
-fn parse_line(line: &str) -> Option<(&str, BTreeMap<&str, String>, f64, Option<i64>)> {
-    let name_end = line.find(['{', ' '])?;
-    let name = &line[..name_end];
-    let (labels, rest) = if line[name_end..].starts_with('{') {
-        let (labels, length) = parse_labels(&line[name_end + 1..])?;
-        (labels, &line[name_end + 1 + length..])
-    } else {
-        (BTreeMap::new(), &line[name_end..])
+/// Whose point a line is about, and what it sets there.
+enum Setter {
+    Node(fn(&mut Point, f64, i64)),
+    Container(fn(&mut Point, f64, i64)),
+}
+
+fn setter(name: &str) -> Option<Setter> {
+    Some(match name {
+        "node_cpu_usage_seconds_total" => Setter::Node(Point::set_cpu),
+        "node_memory_working_set_bytes" => Setter::Node(Point::set_memory),
+        "container_cpu_usage_seconds_total" => Setter::Container(Point::set_cpu),
+        "container_memory_working_set_bytes" => Setter::Container(Point::set_memory),
+        "container_start_time_seconds" => Setter::Container(|point, value, _| point.start_seconds = Some(value)),
+        _ => return None,
+    })
+}
+
+type Labels<'a> = Vec<(&'a str, Cow<'a, str>)>;
+
+/// What follows a name: `{label="value",…} value [milliseconds]`
+fn parse_rest(rest: &str) -> Option<(Labels<'_>, f64, Option<i64>)> {
+    let (labels, rest) = match rest.strip_prefix('{') {
+        Some(rest) => parse_labels(rest)?,
+        None => (Vec::new(), rest),
     };
     let mut words = rest.split_whitespace();
     let value = words.next()?.parse().ok()?;
-    Some((name, labels, value, words.next().and_then(|word| word.parse().ok())))
+    Some((labels, value, words.next().and_then(|word| word.parse().ok())))
 }
 
-/// The labels and the length of their text with the closing brace.
-fn parse_labels(text: &str) -> Option<(BTreeMap<&str, String>, usize)> {
-    let mut labels = BTreeMap::new();
-    let mut at = 0;
+/// The labels, and what follows their closing brace.
+fn parse_labels(mut rest: &str) -> Option<(Labels<'_>, &str)> {
+    let mut labels = Vec::new();
     loop {
-        let rest = &text[at..];
-        if rest.starts_with('}') {
-            return Some((labels, at + 1));
+        rest = rest.strip_prefix(',').unwrap_or(rest);
+        if let Some(after) = rest.strip_prefix('}') {
+            return Some((labels, after));
         }
-        if rest.starts_with(',') {
-            at += 1;
-            continue;
+        let (name, text) = rest.split_once("=\"")?;
+        let (value, after) = parse_value(text)?;
+        labels.push((name, value));
+        rest = after;
+    }
+}
+
+/// A value up to its closing quote, and what follows that.
+fn parse_value(text: &str) -> Option<(Cow<'_, str>, &str)> {
+    let end = text.find(['"', '\\'])?;
+    if text.as_bytes()[end] == b'"' {
+        return Some((Cow::Borrowed(&text[..end]), &text[end + 1..]));
+    }
+    let mut value = text[..end].to_owned();
+    let mut characters = text[end..].chars();
+    loop {
+        match characters.next()? {
+            '"' => return Some((Cow::Owned(value), characters.as_str())),
+            '\\' => value.push(match characters.next()? {
+                'n' => '\n',
+                other => other,
+            }),
+            other => value.push(other),
         }
-        let equals = rest.find("=\"")?;
-        let mut value = String::new();
-        let mut escaped = false;
-        let mut length = None;
-        for (index, character) in rest[equals + 2..].char_indices() {
-            match (escaped, character) {
-                (true, 'n') => value.push('\n'),
-                (false, '\\') => {}
-                (false, '"') => {
-                    length = Some(index);
-                    break;
-                }
-                (_, other) => value.push(other),
-            }
-            escaped = !escaped && character == '\\';
-        }
-        labels.insert(&rest[..equals], value);
-        at += equals + 2 + length? + 1;
     }
 }
 
