@@ -21,7 +21,7 @@ pub trait ObjectExt: Resource + Metadata<Ty = ObjectMeta> {
     fn key(&self) -> String {
         match self.namespace() {
             "" => self.name().to_owned(),
-            namespace => format!("{namespace}/{}", self.name()),
+            namespace => [namespace, "/", self.name()].concat(),
         }
     }
     /// The value of one label.

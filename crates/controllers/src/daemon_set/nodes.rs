@@ -33,15 +33,20 @@ pub fn fit(set: &DaemonSet, node: &Node) -> Fit {
     if spec.node_name.as_deref().is_some_and(|name| !name.is_empty() && name != node.name()) || !matches_required(spec, node) {
         return no;
     }
+    let yes = Fit { run: true, stay: true };
+    let taints = node_taints::taints(node);
+    if taints.is_empty() {
+        return yes;
+    }
     let tolerations = tolerations(spec);
     let untolerated = |effects: &[&str]| {
-        let relevant = node_taints::taints(node).iter().filter(|taint| effects.contains(&taint.effect.as_str()));
+        let relevant = taints.iter().filter(|taint| effects.contains(&taint.effect.as_str()));
         relevant.into_iter().any(|taint| !tolerated(&tolerations, taint))
     };
     if untolerated(&[NO_SCHEDULE, NO_EXECUTE]) {
         return Fit { run: false, stay: !untolerated(&[NO_EXECUTE]) };
     }
-    Fit { run: true, stay: true }
+    yes
 }
 
 /// The template's tolerations and those that every DaemonSet pod has.

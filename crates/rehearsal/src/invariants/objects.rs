@@ -98,7 +98,7 @@ impl Pod {
 }
 
 fn requests(value: &[u8]) -> ResourceList {
-    let pod: Option<daruma_api::core::v1::Pod> = serde_json::from_slice(value).ok();
+    let pod: Option<daruma_api::core::v1::Pod> = read(value);
     pod.and_then(|pod| pod.spec).as_ref().map(resources::pod_requests).unwrap_or_default()
 }
 
@@ -271,7 +271,8 @@ fn percent(text: &str, of: i64, up: bool) -> i64 {
 }
 
 fn read<T: DeserializeOwned>(value: &[u8]) -> Option<T> {
-    serde_json::from_slice(value).ok()
+    // Checking all of it at once is cheaper than each of its texts.
+    serde_json::from_str(std::str::from_utf8(value).ok()?).ok()
 }
 
 fn is_true(conditions: Option<&[Condition]>, kind: &str) -> bool {
