@@ -38,10 +38,13 @@ pub fn fit(set: &DaemonSet, node: &Node) -> Fit {
     if taints.is_empty() {
         return yes;
     }
-    let tolerations = tolerations(spec);
+    let own = spec.tolerations.as_deref().unwrap_or_default();
     let untolerated = |effects: &[&str]| {
         let relevant = taints.iter().filter(|taint| effects.contains(&taint.effect.as_str()));
-        relevant.into_iter().any(|taint| !tolerated(&tolerations, taint))
+        relevant.into_iter().any(|taint| {
+            let is_implied = implied(spec).any(|(key, effect)| taint.key == key && taint.effect == effect);
+            !is_implied && !tolerated(own, taint)
+        })
     };
     if untolerated(&[NO_SCHEDULE, NO_EXECUTE]) {
         return Fit { run: false, stay: !untolerated(&[NO_EXECUTE]) };
@@ -49,21 +52,25 @@ pub fn fit(set: &DaemonSet, node: &Node) -> Fit {
     yes
 }
 
-/// The template's tolerations and those that every DaemonSet pod has.
-pub fn tolerations(spec: &PodSpec) -> Vec<Toleration> {
-    let mut all = spec.tolerations.clone().unwrap_or_default();
-    let mut keys = vec![
+/// Key and effect of the taints that every DaemonSet pod tolerates.
+fn implied(spec: &PodSpec) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let of_the_host = (spec.host_network == Some(true)).then_some((taints::NETWORK_UNAVAILABLE, NO_SCHEDULE));
+    [
         (taints::NOT_READY, NO_EXECUTE),
         (taints::UNREACHABLE, NO_EXECUTE),
         (taints::DISK_PRESSURE, NO_SCHEDULE),
         (taints::MEMORY_PRESSURE, NO_SCHEDULE),
         (taints::PID_PRESSURE, NO_SCHEDULE),
         (taints::UNSCHEDULABLE, NO_SCHEDULE),
-    ];
-    if spec.host_network == Some(true) {
-        keys.push((taints::NETWORK_UNAVAILABLE, NO_SCHEDULE));
-    }
-    for (key, effect) in keys {
+    ]
+    .into_iter()
+    .chain(of_the_host)
+}
+
+/// The template's tolerations and those that every DaemonSet pod has.
+pub fn tolerations(spec: &PodSpec) -> Vec<Toleration> {
+    let mut all = spec.tolerations.clone().unwrap_or_default();
+    for (key, effect) in implied(spec) {
         let toleration = Toleration {
             key: Some(key.to_owned()),
             operator: Some("Exists".to_owned()),
