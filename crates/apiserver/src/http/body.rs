@@ -9,6 +9,8 @@ use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
 use serde_json::Value;
 
+use crate::document;
+
 /// Media types of objects that are read, in the order in which the original lists them.
 const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 /// Largest request body in bytes (apiserver `MaxRequestBodyBytes`).
@@ -55,7 +57,7 @@ pub fn decode(headers: &HeaderMap, content: &Bytes) -> Result<Value, ApiError> {
     match media_type(headers).as_str() {
         "" | "application/json" | "*/*" => {
             // kubectl's raw mode sends YAML without saying so only as files; JSON is what comes here.
-            serde_json::from_slice(content).map_err(|error| {
+            document::parse(content).map_err(|error| {
                 ApiError::bad_request(format!("the object provided is unrecognized (must be of type JSON): {error}"))
             })
         }

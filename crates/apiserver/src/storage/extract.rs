@@ -1,9 +1,8 @@
 //! Reads labels and selectable fields out of stored JSON; everything else is skipped, not decoded.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use serde_json::Value;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use super::scan::{Scanner, unescaped};
 
 /// What selectors ask an object for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,107 +22,93 @@ pub struct Extractor {
 
 #[derive(Debug, Clone, Default)]
 struct Node {
-    children: BTreeMap<&'static str, Node>,
+    children: Vec<(&'static str, Node)>,
     field: Option<usize>,
     labels: bool,
+}
+
+impl Node {
+    fn child(&mut self, name: &'static str) -> &mut Self {
+        let at = self.children.iter().position(|(one, _)| *one == name).unwrap_or_else(|| {
+            self.children.push((name, Self::default()));
+            self.children.len() - 1
+        });
+        &mut self.children[at].1
+    }
+}
+
+/// Where reading has ended.
+enum End {
+    /// Behind the value.
+    Behind,
+    /// In the middle of an object of which nothing more is wanted.
+    Inside,
 }
 
 impl Extractor {
     /// Reads `metadata.labels` and the dotted `paths`.
     pub fn new(paths: &[&'static str]) -> Self {
         let mut root = Node::default();
-        root.children.entry("metadata").or_default().children.entry("labels").or_default().labels = true;
+        root.child("metadata").child("labels").labels = true;
         for (index, path) in paths.iter().enumerate() {
-            let mut node = &mut root;
-            for part in path.split('.') {
-                node = node.children.entry(part).or_default();
-            }
-            node.field = Some(index);
+            path.split('.').fold(&mut root, Node::child).field = Some(index);
         }
         Self { root, count: paths.len() }
     }
 
-    /// Reads a stored object. What cannot be read is empty.
+    /// Reads a stored object, no further than there is something to be found. What cannot be read is empty.
     pub fn extract(&self, stored: &[u8]) -> Extracted {
         let mut found = Extracted { labels: Vec::new(), fields: vec![Box::from(""); self.count] };
-        let mut reader = serde_json::Deserializer::from_slice(stored);
-        if let Err(error) = (At { node: &self.root, found: &mut found }).deserialize(&mut reader) {
-            tracing::warn!(%error, "a stored object does not parse");
+        if found.read(&self.root, &mut Scanner::new(stored)).is_none() {
+            tracing::warn!("a stored object does not parse");
         }
         found.labels.sort();
         found
     }
 }
 
-struct At<'a> {
-    node: &'a Node,
-    found: &'a mut Extracted,
-}
-
-impl At<'_> {
-    fn scalar(self, text: &str) {
-        if let Some(index) = self.node.field {
-            self.found.fields[index] = text.into();
+impl Extracted {
+    fn read(&mut self, node: &Node, scanner: &mut Scanner<'_>) -> Option<End> {
+        if let Some(field) = node.field {
+            self.fields[field] = scalar(scanner.clone().value()?)?;
         }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for At<'_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for At<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.scalar(text);
-        Ok(())
-    }
-    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.scalar(if value { "true" } else { "false" });
-        Ok(())
-    }
-    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.scalar(&value.to_string());
-        Ok(())
-    }
-    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.scalar(&value.to_string());
-        Ok(())
-    }
-    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        self.scalar(&value.to_string());
-        Ok(())
-    }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
-        while sequence.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        if self.node.labels {
-            while let Some((key, value)) = map.next_entry::<Box<str>, Option<Box<str>>>()? {
-                self.found.labels.push((key, value.unwrap_or_default()));
+        if (node.children.is_empty() && !node.labels) || scanner.enter().is_none() {
+            scanner.value()?;
+            return Some(End::Behind);
+        }
+        let mut wanted = node.children.len();
+        while let Some(name) = scanner.member()? {
+            if node.labels {
+                let value = scalar(scanner.value()?)?;
+                self.labels.push((unescaped(name)?.into(), value));
+                continue;
             }
-            return Ok(());
-        }
-        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            match self.node.children.get(key.as_ref()) {
-                Some(node) => map.next_value_seed(At { node, found: &mut *self.found })?,
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+            let Some((_, child)) = node.children.iter().find(|(one, _)| one.as_bytes() == name) else {
+                scanner.value()?;
+                continue;
+            };
+            let end = self.read(child, scanner)?;
+            wanted -= 1;
+            if wanted == 0 {
+                return Some(End::Inside);
+            }
+            if let End::Inside = end {
+                scanner.leave()?;
             }
         }
-        Ok(())
+        Some(End::Behind)
+    }
+}
+
+/// A text, a number, `true` or `false` as selectors compare it; empty for all else.
+fn scalar(written: &[u8]) -> Option<Box<str>> {
+    match written.first()? {
+        b'"' => Some(unescaped(&written[1..written.len() - 1])?.into()),
+        b'{' | b'[' | b'n' => Some(Box::default()),
+        _ => match serde_json::from_slice(written).ok()? {
+            Value::Number(number) if number.is_f64() => Some(number.as_f64()?.to_string().into()),
+            other => Some(other.to_string().into()),
+        },
     }
 }
 

@@ -5,6 +5,7 @@ pub mod extract;
 pub mod item;
 pub mod keys;
 pub mod splice;
+pub mod scan;
 
 pub use extract::Extractor;
 pub use item::Item;

@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
-use serde_json::value::RawValue;
+
+use super::scan::Scanner;
+use crate::document;
 
 /// Brings an object that was stored under an older schema, or in another version, to the form in which it is shown:
 /// defaults are filled in, and what the schema does not know goes.
@@ -105,11 +107,8 @@ impl Head {
     /// # Errors
     /// Bytes that are not the stored form of an object.
     pub fn splice_partial(&self, stored: &[u8], revision: u64, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
-        let metadata = match stored.strip_prefix(&self.stored[..self.stored.len() - 1]) {
-            Some(begins_with_metadata) => {
-                let mut values = serde_json::Deserializer::from_slice(begins_with_metadata).into_iter::<&RawValue>();
-                values.next().transpose()?.map_or("{}", RawValue::get)
-            }
+        let begins_with_metadata = stored.strip_prefix(&self.stored[..self.stored.len() - 1]);
+        let Some(metadata) = begins_with_metadata.and_then(|rest| Scanner::new(rest).value()) else {
             // Written by another hand, or in another version.
             None => {
                 let object = self.decode(stored, revision)?;
@@ -121,7 +120,7 @@ impl Head {
         out.extend_from_slice(b"{\"resourceVersion\":\"");
         out.extend_from_slice(itoa(revision, &mut [0; 20]));
         out.push(b'"');
-        if metadata != "{}" {
+        if metadata != b"{}" {
             out.push(b',');
         }
         out.extend_from_slice(&metadata.as_bytes()[1..]);
@@ -134,7 +133,7 @@ impl Head {
     /// # Errors
     /// Bytes that are not the stored form of an object.
     pub fn decode(&self, stored: &[u8], revision: u64) -> Result<Value, serde_json::Error> {
-        let mut object: Value = serde_json::from_slice(stored)?;
+        let mut object = document::parse(stored)?;
         if let Some(renewal) = self.renewal.as_ref().filter(|renewal| renewal.concerns(stored, revision, &self.whole)) {
             renewal.apply(&mut object);
         }

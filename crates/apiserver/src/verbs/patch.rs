@@ -15,7 +15,7 @@ use super::create::painter_bytes;
 use super::options::Verb;
 use super::write::{Part, Updated};
 use crate::call::Call;
-use crate::document::text;
+use crate::document::{self, text};
 use crate::glue;
 use crate::http::{answer, body};
 use crate::registry::Resource;
@@ -46,7 +46,7 @@ impl Change {
     pub fn decode(call: &Call, resource: &Resource, content: &Bytes) -> Result<Self, ApiError> {
         let is_strategic = resource.kind.supports_strategic_merge();
         let parse = || {
-            serde_json::from_slice::<Value>(content)
+            document::parse(content)
                 .or_else(|_| body::yaml(content))
                 .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))
         };
