@@ -19,6 +19,7 @@ mod glue;
 pub mod health;
 pub mod http;
 pub mod metrics;
+mod recent;
 pub mod registry;
 pub mod reviews;
 pub mod routes;

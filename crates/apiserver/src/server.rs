@@ -27,6 +27,7 @@ use crate::metrics::{Answered, Metrics};
 use crate::registry::{Registry, Resource};
 use crate::services::Allocator;
 use crate::user::{MASTERS, User};
+use crate::storage::{DecodedObjects, Item};
 use crate::verbs::apply;
 
 /// Longest time of a request that is not long-running (`RequestTimeout`).
@@ -45,6 +46,8 @@ pub struct ApiServer {
     /// Feeds the resources' caches.
     pub feed: Arc<Feed>,
     /// Counters.
+    /// Objects that were decoded or written lately.
+    pub decoded: DecodedObjects,
     pub metrics: Metrics,
     /// Who asks.
     pub authentication: Authenticator,
@@ -81,6 +84,7 @@ impl ApiServer {
             metrics: Metrics::default(),
             boot: Boot::default(),
             openapi: Documents::default(),
+            decoded: DecodedObjects::default(),
             services: Arc::new(Allocator::new(&config)),
             aggregation: Aggregation::default(),
             custom_resources: CustomResources::default(),
@@ -184,12 +188,28 @@ impl ApiServer {
         found.ok_or_else(|| ApiError::not_found(resource.group(), resource.plural(), name))
     }
 
-    /// Decodes what [`ApiServer::fetch`] found.
+    /// Decodes what [`ApiServer::fetch`] found; what was decoded or written lately is known.
     ///
     /// # Errors
     /// 500 for bytes that do not parse.
-    pub fn decode(&self, resource: &Resource, found: &KeyValue) -> Result<Value, ApiError> {
-        resource.head.decode(&found.value, found.mod_revision).map_err(ApiError::internal)
+    pub fn decode(&self, resource: &Resource, found: &KeyValue) -> Result<Arc<Value>, ApiError> {
+        self.decoded.get(&resource.head, &found.key, &found.value, found.mod_revision).map_err(ApiError::internal)
+    }
+
+    /// Decodes an object of the cache, as [`ApiServer::decode`] does.
+    ///
+    /// # Errors
+    /// 500 for bytes that do not parse.
+    pub fn decode_item(&self, resource: &Resource, item: &Item) -> Result<Arc<Value>, ApiError> {
+        let key = [resource.prefix.as_str(), &item.key].concat();
+        self.decoded.get(&resource.head, &key, &item.value, item.revision).map_err(ApiError::internal)
+    }
+
+    /// Keeps an object that was encoded to `value` and written at `revision`: most objects change again soon.
+    pub fn remember(&self, resource: &Resource, key: &str, value: &Bytes, revision: u64, object: Value) {
+        if !are_events(resource) {
+            self.decoded.written(&resource.head, key, value, revision, object);
+        }
     }
 
     /// Writes a stored form. Events live for a while only.
@@ -197,8 +217,7 @@ impl ApiServer {
     /// # Errors
     /// 500 where the store fails.
     pub async fn put(&self, resource: &Resource, key: &str, expect: Expect, value: Bytes) -> Result<Outcome, ApiError> {
-        let ttl_seconds =
-            (resource.plural() == "events" && resource.custom_kind().is_none()).then_some(self.config.event_ttl_seconds);
+        let ttl_seconds = are_events(resource).then_some(self.config.event_ttl_seconds);
         self.store.write(key, expect, Write::Put { value, ttl_seconds }).await.map_err(answer::from_store)
     }
 
@@ -216,6 +235,10 @@ struct Loopback {
     server: Weak<ApiServer>,
     identity: LoopbackIdentity,
 }
+fn are_events(resource: &Resource) -> bool {
+    resource.plural() == "events" && resource.custom_kind().is_none()
+}
+
 
 impl Transport for Loopback {
     fn call(&self, mut request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TransportError>> {

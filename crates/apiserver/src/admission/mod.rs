@@ -48,7 +48,7 @@ pub struct Attributes {
     /// The object; null for a deletion.
     pub object: Value,
     /// The object before.
-    pub old: Option<Value>,
+    pub old: Option<Arc<Value>>,
     /// For the client.
     pub warnings: Vec<String>,
 }
@@ -57,7 +57,7 @@ impl Attributes {
     /// The object, and what it was before; null where there was nothing.
     pub fn new_and_old(&mut self) -> (&mut Value, &Value) {
         static NOTHING: Value = Value::Null;
-        (&mut self.object, self.old.as_ref().unwrap_or(&NOTHING))
+        (&mut self.object, self.old.as_deref().unwrap_or(&NOTHING))
     }
 
     /// Whether the main resource or the named subresource of `group`'s `plural` is written.

@@ -62,7 +62,7 @@ impl Plugin for NodeRestriction {
 
 async fn pod(server: &Arc<ApiServer>, node: &str, attributes: &Attributes) -> Result<(), ApiError> {
     let refuse = |why: String| Err(attributes.forbidden(&why));
-    let old_node = attributes.old.as_ref().map(|old| text(old, "/spec/nodeName")).unwrap_or_default();
+    let old_node = attributes.old.as_deref().map(|old| text(old, "/spec/nodeName")).unwrap_or_default();
     match (attributes.subresource.as_str(), attributes.operation) {
         ("", Operation::Create) => mirror(server, node, attributes).await,
         ("", Operation::Delete) if old_node != node => {
@@ -73,8 +73,8 @@ async fn pod(server: &Arc<ApiServer>, node: &str, attributes: &Attributes) -> Re
             if old_node != node {
                 return refuse(format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself"));
             }
-            let labels = |object: Option<&Value>| object.and_then(|object| object.pointer("/metadata/labels").cloned());
-            if labels(attributes.old.as_ref()) != labels(Some(&attributes.object)) {
+            let old_labels = attributes.old.as_ref().and_then(|old| old.pointer("/metadata/labels"));
+            if old_labels != attributes.object.pointer("/metadata/labels") {
                 return refuse(format!("node {node:?} cannot update labels through pod status"));
             }
             Ok(())
@@ -134,7 +134,7 @@ fn own_node(node: &str, attributes: &Attributes) -> Result<(), ApiError> {
             .cloned()
             .unwrap_or_else(|| empty.clone())
     };
-    let (new, old) = (labels(Some(&attributes.object)), labels(attributes.old.as_ref()));
+    let (new, old) = (labels(Some(&attributes.object)), labels(attributes.old.as_deref()));
     let changed = new.iter().filter(|(key, value)| old.get(*key) != Some(value)).map(|(key, _)| key);
     let gone = old.keys().filter(|key| !new.contains_key(*key) && attributes.operation == Operation::Update);
     let mut refused: Vec<&str> = changed.chain(gone).map(String::as_str).filter(|key| !may_label(key)).collect();

@@ -77,7 +77,7 @@ impl Plugin for Priority {
 
 /// An update keeps what the creation was given.
 fn keep(attributes: &mut Attributes) {
-    let old = attributes.old.as_ref();
+    let old = attributes.old.as_deref();
     let before: Vec<(&str, Value)> =
         ["priority", "preemptionPolicy"].into_iter().filter_map(|key| Some((key, old?.get("spec")?.get(key)?.clone()))).collect();
     let spec = document::child(&mut attributes.object, "spec");
@@ -122,14 +122,15 @@ async fn class(server: &Arc<ApiServer>, attributes: &Attributes) -> Result<Class
     let missing = || attributes.forbidden(&format!("no PriorityClass with name {name} was found"));
     let classes = server.registry.built_in(GROUP, "v1", "priorityclasses").ok_or_else(missing)?;
     let found = server.fetch(classes, "", name).await.map_err(|error| if error.is_not_found() { missing() } else { error })?;
-    Ok(Class::of(&server.decode(classes, &found)?))
+    let object = server.decode(classes, &found)?;
+    Ok(Class::of(&object))
 }
 
 /// The default class with the lowest value.
 async fn default_class(server: &Arc<ApiServer>) -> Result<Option<Class>, ApiError> {
     let Some(classes) = server.registry.built_in(GROUP, "v1", "priorityclasses") else { return Ok(None) };
     let snapshot = server.cached(classes).await?;
-    let objects = snapshot.objects.values().filter_map(|item| serde_json::from_slice::<Value>(&item.value).ok());
+    let objects = snapshot.objects.values().filter_map(|item| server.decode_item(classes, item).ok());
     Ok(objects
         .filter(|object| is_true(object, "/globalDefault"))
         .map(|object| Class::of(&object))

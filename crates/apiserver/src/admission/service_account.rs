@@ -93,12 +93,12 @@ fn mirror(attributes: &Attributes) -> Result<(), ApiError> {
     Ok(())
 }
 
-async fn account(server: &Arc<ApiServer>, namespace: &str, name: &str) -> Result<Value, ApiError> {
+async fn account(server: &Arc<ApiServer>, namespace: &str, name: &str) -> Result<Arc<Value>, ApiError> {
     let missing = || ApiError::not_found("", "serviceaccount", name);
     let accounts = server.registry.built_in("", "v1", "serviceaccounts").ok_or_else(missing)?;
     server.feed.load(&accounts.prefix, &accounts.cache).await?;
     if let Some(item) = accounts.cache.get(namespace, name) {
-        return accounts.head.decode(&item.value, item.revision).map_err(ApiError::internal);
+        return server.decode_item(accounts, &item);
     }
     let attempts = if name == "default" { DEFAULT_ATTEMPTS } else { 1 };
     let interval = Duration::from_millis(100 + server.world.random.below(100));

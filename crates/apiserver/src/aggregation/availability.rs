@@ -241,7 +241,7 @@ async fn report(server: &Arc<ApiServer>, remote: &Remote, available: bool, reaso
     let Some(resource) = server.registry.built_in(GROUP, "v1", "apiservices") else { return Ok(()) };
     let found = server.fetch(resource, "", &remote.name).await?;
     let before = server.decode(resource, &found)?;
-    let mut object = before.clone();
+    let mut object = Value::clone(&before);
     let status = if available { "True" } else { "False" };
     let old =
         list(&object, "/status/conditions").iter().find(|one| text(one, "/type") == "Available").cloned().unwrap_or_default();

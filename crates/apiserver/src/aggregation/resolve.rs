@@ -1,7 +1,6 @@
 //! From a service to the address and port of one of its ready endpoints.
 
 use daruma_api::status::ApiError;
-use serde_json::Value;
 
 use super::{Connection, Remote};
 use crate::cache::Filter;
@@ -27,7 +26,7 @@ impl ApiServer {
         let filter = Filter::of_namespace(namespace);
         let mut found = Vec::new();
         for item in snapshot.select(&filter, "").filter(|item| item.label(SERVICE_LABEL) == Some(name)) {
-            let Ok(slice) = serde_json::from_slice::<Value>(&item.value) else { continue };
+            let Ok(slice) = self.decode_item(slices, item) else { continue };
             let port = list(&slice, "/ports")
                 .iter()
                 .find(|port| text(port, "/name") == port_name)

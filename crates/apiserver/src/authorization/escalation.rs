@@ -25,7 +25,7 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 /// 403; 404 for a binding to a role that is not there.
 pub async fn confirm(server: &Arc<ApiServer>, attributes: &Attributes) -> Result<(), ApiError> {
     let (user, object) = (&attributes.user, &attributes.object);
-    if attributes.resource.group() != GROUP || user.is_in(MASTERS) || only_ownership_changes(object, attributes.old.as_ref()) {
+    if attributes.resource.group() != GROUP || user.is_in(MASTERS) || only_ownership_changes(object, attributes.old.as_deref()) {
         return Ok(());
     }
     let plural = attributes.resource.plural();

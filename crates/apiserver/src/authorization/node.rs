@@ -108,7 +108,7 @@ async fn is_referred(server: &Arc<ApiServer>, node: &str, question: &Question<'_
     Ok(snapshot
         .placed(node)
         .filter(may_refer)
-        .filter_map(|item| serde_json::from_slice::<Value>(&item.value).ok())
+        .filter_map(|item| server.decode_item(pods, item).ok())
         .any(|pod| refers(&pod, question.resource, question.name)))
 }
 

@@ -89,7 +89,7 @@ async fn reconcile(server: &Arc<ApiServer>) -> Result<(), ApiError> {
 async fn put_fields(server: &Arc<ApiServer>, group: &str, plural: &str, wanted: &Value, fields: &[&str]) -> Result<(), ApiError> {
     let Some(resource) = server.registry.built_in_somewhere(group, plural) else { return Ok(()) };
     let (mut object, expect) = match server.fetch(resource, "default", NAME).await {
-        Ok(found) => (server.decode(resource, &found)?, Expect::Revision(found.mod_revision)),
+        Ok(found) => (Arc::unwrap_or_clone(server.decode(resource, &found)?), Expect::Revision(found.mod_revision)),
         Err(error) if error.is_not_found() => {
             let mut object = wanted.clone();
             super::complete(server, resource, &mut object);

@@ -93,7 +93,7 @@ impl Finalizer {
             if !is_due(&old) {
                 return Ok(None);
             }
-            let mut new = old.clone();
+            let mut new = Value::clone(&old);
             change(&mut new);
             let (user, warnings) = (Arc::new(User::new("system:apiserver", [MASTERS])), Warnings::default());
             match self.writer(&user, &warnings).update(resource, &found, old, new, Part::Confined).await? {

@@ -179,9 +179,9 @@ pub fn allocate(server: &Arc<ApiServer>, attributes: &mut Attributes, dry_run: b
     allocation.allocator = Some(server.services.clone());
     allocation.owner = owner;
     let old = attributes.old.clone().filter(|_| attributes.operation == Operation::Update);
-    families::normalize(&mut attributes.object, old.as_ref());
+    families::normalize(&mut attributes.object, old.as_deref());
     let mut wrong = addresses(server, &mut attributes.object, &mut allocation);
-    wrong.extend(ports(server, &mut attributes.object, old.as_ref(), &mut allocation));
+    wrong.extend(ports(server, &mut attributes.object, old.as_deref(), &mut allocation));
     refuse(&attributes.resource, &attributes.name, &wrong)?;
     if let Some(old) = &old {
         let still = server.services.of(&attributes.object);

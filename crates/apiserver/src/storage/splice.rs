@@ -71,6 +71,34 @@ impl Head {
         self.whole == self.stored
     }
 
+    /// Whether some objects are not shown as they are stored: those of custom resources.
+    pub fn is_renewed(&self) -> bool {
+        self.renewal.is_some()
+    }
+
+    /// Makes of an object that was encoded what [`Head::decode`] gives of the bytes at `revision`; `false` where it is
+    /// something else.
+    pub fn settle(&self, object: &mut Value, revision: u64) -> bool {
+        if self.is_renewed() || !self.is_of(object) {
+            return false;
+        }
+        let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return false };
+        if metadata.values().any(Value::is_null) {
+            metadata.retain(|_, value| !value.is_null());
+        }
+        metadata.remove("selfLink");
+        metadata.insert("resourceVersion".into(), Value::String(revision.to_string()));
+        true
+    }
+
+    /// Whether an object names the kind and version that are in the head.
+    fn is_of(&self, object: &Value) -> bool {
+        let name = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default().as_bytes();
+        let pieces = [b"{\"kind\":\"", name("kind"), b"\",\"apiVersion\":\"", name("apiVersion"), b"\",", METADATA];
+        let rest = pieces.iter().try_fold(self.whole.as_slice(), |rest, piece| rest.strip_prefix(*piece));
+        rest.is_some_and(<[u8]>::is_empty)
+    }
+
     /// The stored form. `resourceVersion` and `selfLink` are left out.
     pub fn encode(&self, object: &Value) -> Bytes {
         encode(&self.stored, object)
@@ -110,11 +138,9 @@ impl Head {
         let begins_with_metadata = stored.strip_prefix(&self.stored[..self.stored.len() - 1]);
         let Some(metadata) = begins_with_metadata.and_then(|rest| Scanner::new(rest).value()) else {
             // Written by another hand, or in another version.
-            None => {
-                let object = self.decode(stored, revision)?;
-                write_partial(&object, out);
-                return Ok(());
-            }
+            let object = self.decode(stored, revision)?;
+            write_partial(&object, out);
+            return Ok(());
         };
         out.extend_from_slice(PARTIAL);
         out.extend_from_slice(b"{\"resourceVersion\":\"");
@@ -123,7 +149,7 @@ impl Head {
         if metadata != b"{}" {
             out.push(b',');
         }
-        out.extend_from_slice(&metadata.as_bytes()[1..]);
+        out.extend_from_slice(&metadata[1..]);
         out.push(b'}');
         Ok(())
     }

@@ -3,6 +3,8 @@
 //! Facts: kubernetes pkg/registry/core/pod/storage/storage.go (`BindingREST`) and
 //! plugin/pkg/admission/podtopologylabels.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use daruma_api::status::{ApiError, FieldError};
 use daruma_client::Body;
@@ -61,14 +63,18 @@ pub async fn create(call: &Call, name: Option<&str>, content: Bytes) -> Result<R
     let mut current = Some(server.fetch(pods, &call.info.namespace, in_body).await?);
     for _ in 0..ATTEMPTS {
         let Some(found) = current else { return Err(ApiError::not_found("", "pods", in_body)) };
-        let mut pod = server.decode(pods, &found)?;
+        let mut pod = Arc::unwrap_or_clone(server.decode(pods, &found)?);
         assign(&mut pod, &found, &binding, &topology, server.world.now())
             .map_err(|why| ApiError::conflict("", "pods/binding", in_body, &why))?;
         if dry_run {
             return Ok(success());
         }
-        match server.put(pods, &found.key, Expect::Revision(found.mod_revision), pods.head.encode(&pod)).await? {
-            Outcome::Committed { .. } => return Ok(success()),
+        let value = pods.head.encode(&pod);
+        match server.put(pods, &found.key, Expect::Revision(found.mod_revision), value.clone()).await? {
+            Outcome::Committed { revision } => {
+                server.remember(pods, &found.key, &value, revision, pod);
+                return Ok(success());
+            }
             Outcome::Conflict { current: newer } => current = newer,
         }
     }

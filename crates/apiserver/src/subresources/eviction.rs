@@ -80,7 +80,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn fetch(&self) -> Result<(KeyValue, Value), ApiError> {
+    async fn fetch(&self) -> Result<(KeyValue, Arc<Value>), ApiError> {
         let server = &self.call.server;
         let found = server.fetch(self.pods, &self.call.info.namespace, &self.call.info.name).await?;
         let pod = server.decode(self.pods, &found)?;
@@ -99,7 +99,7 @@ impl Run<'_> {
         options
     }
 
-    async fn evict(&self, mut found: KeyValue, mut pod: Value) -> Result<(), ApiError> {
+    async fn evict(&self, mut found: KeyValue, mut pod: Arc<Value>) -> Result<(), ApiError> {
         let mut attempts = 1;
         while is_past_protection(&pod) {
             // A pod that is only waiting may become ready meanwhile, and then budgets count.
@@ -129,7 +129,7 @@ impl Run<'_> {
     }
 
     /// The only budget that covers the pod.
-    async fn budget_of(&self, pod: &Value) -> Result<Option<(Value, KeyValue)>, ApiError> {
+    async fn budget_of(&self, pod: &Value) -> Result<Option<(Arc<Value>, KeyValue)>, ApiError> {
         let server = &self.call.server;
         let Some(budgets) = server.registry.built_in("policy", "v1", "poddisruptionbudgets") else { return Ok(None) };
         let prefix = budgets.key(&self.call.info.namespace, "");
@@ -148,7 +148,7 @@ impl Run<'_> {
     }
 
     /// Takes one disruption from the budget, or says why there is none.
-    async fn take_from(&self, mut budget: Value, mut stored: KeyValue) -> Result<(), ApiError> {
+    async fn take_from(&self, mut budget: Arc<Value>, mut stored: KeyValue) -> Result<(), ApiError> {
         let (server, pod) = (&self.call.server, self.call.info.name.as_str());
         let budgets = server.registry.built_in("policy", "v1", "poddisruptionbudgets").ok_or_else(answer::no_such_path)?;
         let name = text(&budget, "/metadata/name").to_owned();
@@ -176,13 +176,13 @@ impl Run<'_> {
         if !self.dry_run {
             let mut written = None;
             for _ in 0..ATTEMPTS {
-                let (found, mut pod) = self.fetch().await?;
-                check_preconditions(&pod, &found, options.preconditions.as_ref())?;
-                let before = pod.clone();
+                let (found, before) = self.fetch().await?;
+                check_preconditions(&before, &found, options.preconditions.as_ref())?;
+                let mut pod = Value::clone(&before);
                 let condition = json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
                     "message": "Eviction API: evicting"});
                 set_condition(&mut pod, condition, server.world.now());
-                if pod == before {
+                if pod == *before {
                     written = Some(found.mod_revision);
                     break;
                 }

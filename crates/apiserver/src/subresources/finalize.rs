@@ -8,6 +8,7 @@ use bytes::Bytes;
 use daruma_api::status::ApiError;
 use daruma_client::Body;
 use http::{Response, StatusCode};
+use serde_json::Value;
 
 use crate::call::Call;
 use crate::document;
@@ -28,7 +29,7 @@ pub async fn update(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Re
     let found = call.server.fetch(resource, "", &call.info.name).await?;
     let old = call.server.decode(resource, &found)?;
     check_preconditions(resource, &object, &found, &old)?;
-    let mut new = old.clone();
+    let mut new = Value::clone(&old);
     let finalizers = document::list(&object, "/spec/finalizers").to_vec();
     let spec = document::child(&mut new, "spec");
     if finalizers.is_empty() {

@@ -56,7 +56,7 @@ impl ApiServer {
     }
 }
 
-async fn pod(call: &Call) -> Result<Value, ApiError> {
+async fn pod(call: &Call) -> Result<Arc<Value>, ApiError> {
     let pods = call.server.registry.built_in("", "v1", "pods").ok_or_else(answer::no_such_path)?;
     let found = call.server.fetch(pods, &call.info.namespace, &call.info.name).await?;
     call.server.decode(pods, &found)

@@ -59,7 +59,7 @@ pub async fn serve(call: &Call, resource: &Arc<Resource>, content: Bytes) -> Res
         let (asked, managers) = wish.scale(call, resource, &old)?;
         let version = text(&asked, "/metadata/resourceVersion");
         check(resource, name, &asked, version, &found)?;
-        let mut new = old.clone();
+        let mut new = Value::clone(&old);
         let replicas = number(&asked, "/spec/replicas").unwrap_or(0);
         set_managed_fields(&mut new, managers);
         Places::of(resource).set_replicas(&mut new, replicas);

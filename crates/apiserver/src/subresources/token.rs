@@ -157,7 +157,10 @@ async fn node_of(call: &Call, pod: &Value) -> Option<Reference> {
     }
     let nodes = call.server.registry.built_in("", "v1", "nodes")?;
     let uid = match call.server.fetch(nodes, "", name).await {
-        Ok(found) => text(&call.server.decode(nodes, &found).ok()?, "/metadata/uid").to_owned(),
+        Ok(found) => {
+            let node = call.server.decode(nodes, &found).ok()?;
+            text(&node, "/metadata/uid").to_owned()
+        }
         Err(_) => String::new(),
     };
     Some(Reference { name: name.into(), uid })

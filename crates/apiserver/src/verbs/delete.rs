@@ -98,7 +98,7 @@ impl Options {
 #[derive(Debug)]
 pub enum Deleted {
     /// Gone; its last state.
-    Gone(Stored, Value),
+    Gone(Stored, Arc<Value>),
     /// Marked, or waiting as it was.
     Pending(Stored),
 }
@@ -210,7 +210,7 @@ impl Writer<'_> {
             }
             last = value;
         }
-        let shown = marked.unwrap_or(object);
+        let shown = marked.map_or(object, Arc::new);
         if !then_delete {
             return Ok(Ok(Deleted::Pending(Stored { value: last, revision })));
         }

@@ -85,7 +85,7 @@ impl Writer<'_> {
         namespace: &str,
         name: &str,
         object: Value,
-        old: Option<Value>,
+        old: Option<Arc<Value>>,
     ) -> Attributes {
         Attributes {
             operation,
@@ -201,7 +201,10 @@ impl Writer<'_> {
                 found
             } else {
                 match self.server.put(resource, &key, Expect::Absent, value.clone()).await? {
-                    Outcome::Committed { revision } => return Ok(Stored { value, revision }),
+                    Outcome::Committed { revision } => {
+                        self.server.remember(resource, &key, &value, revision, std::mem::take(object));
+                        return Ok(Stored { value, revision });
+                    }
                     Outcome::Conflict { current } => current,
                 }
             };
@@ -224,7 +227,7 @@ impl Writer<'_> {
         &self,
         resource: &Arc<Resource>,
         current: &KeyValue,
-        old: Value,
+        old: Arc<Value>,
         mut new: Value,
         part: Part,
     ) -> Result<Updated, ApiError> {
@@ -275,6 +278,7 @@ impl Writer<'_> {
         match self.server.put(resource, &current.key, Expect::Revision(current.mod_revision), value.clone()).await? {
             Outcome::Committed { revision } => {
                 allocation.keep();
+                self.server.remember(resource, &current.key, &value, revision, attributes.object);
                 Ok(Updated::Stored(Stored { value, revision }))
             }
             Outcome::Conflict { current } => Ok(Updated::Conflict(current)),
@@ -298,18 +302,24 @@ impl Writer<'_> {
 
 /// What an update may not change, whoever asks (`rest.BeforeUpdate`).
 fn keep_system_fields(new: &mut Value, old: &Value) {
-    let before = |key: &str| old.get("metadata")?.get(key);
+    let old = old.get("metadata").and_then(Value::as_object);
+    let before = |key: &str| old?.get(key);
     let metadata = document::metadata(new);
     for key in ["creationTimestamp", "generation", "namespace"] {
-        match before(key) {
-            Some(value) => metadata.insert(key.into(), value.clone()),
-            None => metadata.remove(key),
-        };
+        let (before, now) = (before(key), metadata.get(key));
+        match before {
+            before if before == now => {}
+            Some(value) => _ = metadata.insert(key.into(), value.clone()),
+            None => _ = metadata.remove(key),
+        }
     }
     // Given where missing; what differs is for validation to refuse.
     for key in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds", "name", "generateName"] {
         let absent = metadata.get(key).is_none_or(Value::is_null);
-        if let Some(value) = before(key).filter(|_| absent || key == "deletionTimestamp") {
+        if !absent && key != "deletionTimestamp" {
+            continue;
+        }
+        if let Some(value) = before(key) {
             metadata.insert(key.into(), value.clone());
         }
     }
