@@ -109,7 +109,7 @@ impl ApiServer {
 
     /// A transport into this server for `user`, without sockets.
     pub fn loopback(&self, user: &str, groups: &[&str]) -> Arc<dyn Transport> {
-        let identity = LoopbackIdentity(User::new(user, groups.iter().copied()).authenticated());
+        let identity = LoopbackIdentity(Arc::new(User::new(user, groups.iter().copied()).authenticated()));
         Arc::new(Loopback { server: self.this.clone(), identity })
     }
 
@@ -158,7 +158,7 @@ impl ApiServer {
             raw_path: parts.uri.path().to_owned(),
             raw_query: parts.uri.query().unwrap_or_default().to_owned(),
             query,
-            user: Arc::new(user),
+            user,
             accept,
             headers: parts.headers,
             method: parts.method,
@@ -231,10 +231,6 @@ impl ApiServer {
     }
 }
 
-struct Loopback {
-    server: Weak<ApiServer>,
-    identity: LoopbackIdentity,
-}
 fn are_events(resource: &Resource) -> bool {
     resource.plural() == "events" && resource.custom_kind().is_none()
 }
@@ -243,6 +239,10 @@ fn are_events(resource: &Resource) -> bool {
 impl Transport for Loopback {
     fn call(&self, mut request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TransportError>> {
         let Some(server) = self.server.upgrade() else {
+struct Loopback {
+    server: Weak<ApiServer>,
+    identity: LoopbackIdentity,
+}
             return Box::pin(async { Err(TransportError("the API server has gone".into())) });
         };
         request.extensions_mut().insert(self.identity.clone());

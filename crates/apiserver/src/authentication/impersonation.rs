@@ -12,6 +12,7 @@ use crate::authorization::Question;
 use crate::server::ApiServer;
 use crate::user::User;
 
+const PREFIX: &str = "impersonate-";
 const EXTRA_PREFIX: &str = "impersonate-extra-";
 
 impl ApiServer {
@@ -19,7 +20,10 @@ impl ApiServer {
     ///
     /// # Errors
     /// 403; 400 for groups or extras without a user.
-    pub async fn impersonate(self: &Arc<Self>, user: User, headers: &HeaderMap) -> Result<User, ApiError> {
+    pub async fn impersonate(self: &Arc<Self>, user: Arc<User>, headers: &HeaderMap) -> Result<Arc<User>, ApiError> {
+        if !headers.keys().any(|name| name.as_str().starts_with(PREFIX)) {
+            return Ok(user);
+        }
         let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         let groups: Vec<String> =
             headers.get_all("impersonate-group").iter().filter_map(|value| value.to_str().ok()).map(Into::into).collect();
@@ -69,6 +73,6 @@ impl ApiServer {
             };
             self.authorization.demand(self, &user, &question).await?;
         }
-        Ok(target.authenticated())
+        Ok(Arc::new(target.authenticated()))
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Facts: kubernetes pkg/serviceaccount/{jwt,claims}.go.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use base64::Engine;
@@ -13,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::ApiServerConfig;
 use crate::document::text;
+use crate::recent::Recent;
 use crate::server::ApiServer;
+use crate::storage::scan;
 use crate::user::User;
 
 /// DER before the 65 bytes of a P-256 public key (RFC 5480).
@@ -21,8 +22,8 @@ const P256_PREFIX: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03,
     0x01, 0x07, 0x03, 0x42, 0x00,
 ];
-/// Signatures remembered as good.
-const REMEMBERED: usize = 1000;
+/// Bytes of tokens remembered as good, at most twice.
+const REMEMBERED_BYTES: usize = 1 << 20;
 
 /// Why a token was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -103,10 +104,17 @@ pub struct Claims {
 /// A good token.
 #[derive(Debug, Clone)]
 pub struct Accepted {
-    /// Whose.
-    pub user: User,
+    /// Whose; authenticated.
+    pub user: Arc<User>,
     /// For which of the asked audiences.
     pub audiences: Vec<String>,
+}
+
+/// What a token with a good signature says.
+struct Verified {
+    claims: Claims,
+    /// Whose it is, if what it is bound to still exists.
+    user: Arc<User>,
 }
 
 /// Makes and checks tokens.
@@ -116,7 +124,7 @@ pub struct Tokens {
     key_id: String,
     keys: Vec<Vec<u8>>,
     random: SystemRandom,
-    verified: Mutex<BTreeMap<Vec<u8>, Arc<Claims>>>,
+    verified: Mutex<Recent<Arc<Verified>>>,
 }
 
 impl Tokens {
@@ -141,10 +149,10 @@ impl Tokens {
             tracing::error!(why, "no service-account tokens can be made");
         }
         let key_id = keys.first().map(|key| key_id(key)).unwrap_or_default();
-        Self { issuer: config.issuer.clone(), signer, key_id, keys, random, verified: Mutex::default() }
+        Self { issuer: config.issuer.clone(), signer, key_id, keys, random, verified: Mutex::new(Recent::new(REMEMBERED_BYTES)) }
     }
 
-    /// Signs claims; the issuer is filled in.
+    /// Signs claims; the issuer is filled in. The token is known to be good when it comes back.
     ///
     /// # Errors
     /// [`TokenError::NoKey`].
@@ -155,7 +163,9 @@ impl Tokens {
         let payload = serde_json::to_vec(&claims).map_err(|error| TokenError::NoKey(error.to_string()))?;
         let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
         let signature = signer.sign(&self.random, signed.as_bytes()).map_err(|error| TokenError::NoKey(error.to_string()))?;
-        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+        self.remember(&token, claims);
+        Ok(token)
     }
 
     /// Checks signature, issuer, audience, time and what the token is bound to.
@@ -163,7 +173,8 @@ impl Tokens {
     /// # Errors
     /// Why it is no good.
     pub async fn check(&self, server: &Arc<ApiServer>, token: &str, audiences: &[String]) -> Result<Accepted, TokenError> {
-        let claims = self.verify(token)?;
+        let verified = self.verify(token)?;
+        let claims = &verified.claims;
         if claims.iss != self.issuer {
             return Err(TokenError::Malformed("another issuer"));
         }
@@ -175,14 +186,13 @@ impl Tokens {
         if now >= claims.exp || now < claims.nbf {
             return Err(TokenError::Time);
         }
-        let user = bound(server, &claims).await?;
-        Ok(Accepted { user, audiences: good })
+        check_bound(server, claims).await?;
+        Ok(Accepted { user: verified.user.clone(), audiences: good })
     }
 
-    fn verify(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
-        let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes()).as_ref().to_vec();
-        if let Some(claims) = self.verified.lock().expect("no panic while held").get(&digest) {
-            return Ok(claims.clone());
+    fn verify(&self, token: &str) -> Result<Arc<Verified>, TokenError> {
+        if let Some(known) = self.verified.lock().expect("no panic while held").get(token.as_bytes()) {
+            return Ok(known);
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed("three parts expected"))?;
         let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed("three parts expected"))?;
@@ -199,71 +209,67 @@ impl Tokens {
         if !good {
             return Err(TokenError::Signature);
         }
-        let claims: Arc<Claims> =
-            Arc::new(serde_json::from_slice(&decode(payload)?).map_err(|_| TokenError::Malformed("claims"))?);
-        let mut verified = self.verified.lock().expect("no panic while held");
-        if verified.len() >= REMEMBERED {
-            verified.clear();
-        }
-        verified.insert(digest, claims.clone());
-        Ok(claims)
+        let claims = serde_json::from_slice(&decode(payload)?).map_err(|_| TokenError::Malformed("claims"))?;
+        Ok(self.remember(token, claims))
+    }
+
+    fn remember(&self, token: &str, claims: Claims) -> Arc<Verified> {
+        let verified = Arc::new(Verified { user: Arc::new(user(&claims).authenticated()), claims });
+        self.verified.lock().expect("no panic while held").insert(token.as_bytes(), verified.clone(), token.len());
+        verified
     }
 }
 
-/// The user of claims whose account, pod, secret and node still exist.
-async fn bound(server: &Arc<ApiServer>, claims: &Claims) -> Result<User, TokenError> {
+/// The user of claims.
+fn user(claims: &Claims) -> User {
     let private = &claims.kubernetes;
     let namespace = private.namespace.as_str();
-    let Some(account) = &private.serviceaccount else { return Err(TokenError::Malformed("no service account")) };
-    exists(server, "serviceaccounts", namespace, account).await?;
+    let account = private.serviceaccount.as_ref();
     let mut user = User::new(
-        format!("system:serviceaccount:{namespace}:{}", account.name),
+        format!("system:serviceaccount:{namespace}:{}", account.map(|account| account.name.as_str()).unwrap_or_default()),
         ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")],
     );
-    user.uid.clone_from(&account.uid);
+    user.uid = account.map(|account| account.uid.clone()).unwrap_or_default();
     let mut extra = |key: &str, value: &str| {
         user.extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value.to_owned()]);
     };
     if !claims.jti.is_empty() {
         extra("credential-id", &format!("JTI={}", claims.jti));
     }
+    for (kind, reference) in [("pod", &private.pod), ("node", &private.node)] {
+        if let Some(reference) = reference {
+            extra(&format!("{kind}-name"), &reference.name);
+            extra(&format!("{kind}-uid"), &reference.uid);
+        }
+    }
+    user
+}
+
+/// Whether account, pod, secret and node of a token still exist.
+async fn check_bound(server: &Arc<ApiServer>, claims: &Claims) -> Result<(), TokenError> {
+    let private = &claims.kubernetes;
+    let namespace = private.namespace.as_str();
+    let Some(account) = &private.serviceaccount else { return Err(TokenError::Malformed("no service account")) };
+    exists(server, "serviceaccounts", namespace, account).await?;
     if let Some(pod) = &private.pod {
         exists(server, "pods", namespace, pod).await?;
-        extra("pod-name", &pod.name);
-        extra("pod-uid", &pod.uid);
     }
     if let Some(secret) = &private.secret {
         exists(server, "secrets", namespace, secret).await?;
     }
-    if let Some(node) = &private.node {
-        // A pod's token outlives its node's object; one bound to a node does not.
-        if private.pod.is_none() {
-            exists(server, "nodes", "", node).await?;
-        }
-        extra("node-name", &node.name);
-        extra("node-uid", &node.uid);
+    // A pod's token outlives its node's object; one bound to a node does not.
+    if let Some(node) = private.node.as_ref().filter(|_| private.pod.is_none()) {
+        exists(server, "nodes", "", node).await?;
     }
-    Ok(user)
-}
-
-/// An object, as far as tokens are bound to it.
-#[derive(Deserialize)]
-struct Identified {
-    metadata: Uid,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Uid {
-    uid: String,
+    Ok(())
 }
 
 async fn exists(server: &Arc<ApiServer>, plural: &str, namespace: &str, reference: &Reference) -> Result<(), TokenError> {
     let gone = |why: &str| TokenError::Bound(format!("{plural} {:?} {why}", reference.name));
     let Some(resource) = server.registry.built_in("", "v1", plural) else { return Err(gone("is not served here")) };
     let found = server.fetch(resource, namespace, &reference.name).await.map_err(|error| gone(&error.message))?;
-    let object: Identified = serde_json::from_slice(&found.value).map_err(|error| gone(&error.to_string()))?;
-    if object.metadata.uid == reference.uid { Ok(()) } else { Err(gone("has another UID")) }
+    let uid = scan::text_at(&found.value, &["metadata", "uid"]);
+    if uid.as_deref().unwrap_or_default() == reference.uid { Ok(()) } else { Err(gone("has another UID")) }
 }
 
 fn decode_pem(pem: &str) -> Result<Vec<u8>, String> {

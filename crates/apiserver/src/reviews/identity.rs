@@ -25,7 +25,7 @@ pub async fn token(call: &Call, review: &Value) -> Result<Value, ApiError> {
     let audiences = if asked.is_empty() { call.server.config.audiences.clone() } else { asked };
     Ok(match call.server.authentication.tokens.check(&call.server, token, &audiences).await {
         Ok(accepted) => {
-            json!({"authenticated": true, "user": shown(&accepted.user.authenticated()), "audiences": accepted.audiences})
+            json!({"authenticated": true, "user": shown(&accepted.user), "audiences": accepted.audiences})
         }
         Err(why) => json!({"authenticated": false, "user": {}, "error": format!("[invalid bearer token, {why}]")}),
     })
