@@ -77,7 +77,7 @@ impl ApiServer {
         let server = Arc::new_cyclic(|this| Self {
             world: world.clone(),
             authentication: Authenticator::new(&config),
-            authorization: Authorizer::new(),
+            authorization: Authorizer::new(&registry),
             store,
             registry,
             feed,

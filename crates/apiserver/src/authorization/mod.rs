@@ -10,6 +10,7 @@ use daruma_api::selector::Selector;
 use daruma_api::status::ApiError;
 
 use crate::http::{Query, RequestInfo};
+use crate::registry::Registry;
 use crate::server::ApiServer;
 use crate::user::{MASTERS, User};
 
@@ -57,12 +58,23 @@ impl<'a> Question<'a> {
 }
 
 /// An authorizer's answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Decision {
-    /// Yes, because.
-    Allow(String),
+    /// Yes, by this.
+    Allow(Grant),
     /// Not from here; somebody else may know better.
     NoOpinion(String),
+}
+
+/// Why something is allowed: the binding that says so, and its subject. What is allowed without one needs no reason.
+#[derive(Debug, Clone, Default)]
+pub struct Grant(Option<(Arc<rbac::Binding>, usize)>);
+
+impl Grant {
+    /// The reason in words; empty where there is none.
+    pub fn reason(&self) -> String {
+        self.0.as_ref().map(|(binding, subject)| binding.reason(*subject)).unwrap_or_default()
+    }
 }
 
 /// Answers questions.
@@ -70,16 +82,10 @@ pub struct Authorizer {
     rbac: rbac::Rbac,
 }
 
-impl Default for Authorizer {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Authorizer {
     /// An authorizer that has not looked at any role yet.
-    pub fn new() -> Self {
-        Self { rbac: rbac::Rbac::default() }
+    pub fn new(registry: &Registry) -> Self {
+        Self { rbac: rbac::Rbac::new(registry) }
     }
 
     /// Whether `user` may.
@@ -88,12 +94,12 @@ impl Authorizer {
     /// 500 where roles cannot be read.
     pub async fn decide(&self, server: &Arc<ApiServer>, user: &User, question: &Question<'_>) -> Result<Decision, ApiError> {
         if user.is_in(MASTERS) {
-            return Ok(Decision::Allow(String::new()));
+            return Ok(Decision::Allow(Grant::default()));
         }
         if let Some(node) = user.node_name()
-            && let Decision::Allow(why) = node::decide(server, node, question).await?
+            && node::allows(server, node, question).await?
         {
-            return Ok(Decision::Allow(why));
+            return Ok(Decision::Allow(Grant::default()));
         }
         let index = self.rbac.index(server).await?;
         Ok(index.decide(user, question))

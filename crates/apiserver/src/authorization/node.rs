@@ -9,7 +9,7 @@ use std::sync::Arc;
 use daruma_api::status::ApiError;
 use serde_json::Value;
 
-use super::{Decision, Question};
+use super::Question;
 use crate::document::{list, text};
 use crate::server::ApiServer;
 use crate::storage::Item;
@@ -18,13 +18,12 @@ use crate::storage::Item;
 ///
 /// # Errors
 /// 500 where pods cannot be read.
-pub async fn decide(server: &Arc<ApiServer>, node: &str, question: &Question<'_>) -> Result<Decision, ApiError> {
-    let allowed = match rule(node, question) {
-        Rule::Yes => true,
-        Rule::No => false,
-        Rule::IfReferred => is_referred(server, node, question).await?,
-    };
-    Ok(if allowed { Decision::Allow(String::new()) } else { Decision::NoOpinion(String::new()) })
+pub async fn allows(server: &Arc<ApiServer>, node: &str, question: &Question<'_>) -> Result<bool, ApiError> {
+    match rule(node, question) {
+        Rule::Yes => Ok(true),
+        Rule::No => Ok(false),
+        Rule::IfReferred => is_referred(server, node, question).await,
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -4,6 +4,8 @@
 //! pkg/apis/rbac/v1/evaluation_helpers.go. Aggregated cluster roles are united by label when read.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
 use daruma_api::metav1::LabelSelector;
@@ -12,8 +14,9 @@ use daruma_api::status::ApiError;
 use serde::Deserialize;
 use serde::Serialize;
 
-use super::{Decision, Question};
-use crate::registry::Resource;
+use super::{Decision, Grant, Question};
+use crate::cache::NOT_LOADED;
+use crate::registry::{Registry, Resource};
 use crate::server::ApiServer;
 use crate::storage::Item;
 use crate::user::User;
@@ -86,13 +89,13 @@ struct Aggregation {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct BindingDocument {
-    subjects: Option<Vec<Subject>>,
+    subjects: Option<Vec<SubjectDocument>>,
     role_ref: RoleRef,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Subject {
+struct SubjectDocument {
     kind: String,
     name: String,
     namespace: String,
@@ -105,62 +108,110 @@ struct RoleRef {
     name: String,
 }
 
+/// A binding, decoded.
 #[derive(Debug)]
-struct Binding {
+pub(super) struct Binding {
     name: String,
     namespace: String,
     subjects: Vec<Subject>,
     role: RoleRef,
 }
 
+/// To whom a binding gives a role.
+#[derive(Debug, PartialEq, Eq)]
+enum Subject {
+    User(String),
+    Group(String),
+    /// Namespace as it is written, name, and the user that this is.
+    ServiceAccount(String, String, String),
+    Nobody,
+}
+
 impl Subject {
-    fn is(&self, user: &User, namespace: &str) -> bool {
-        match self.kind.as_str() {
-            "User" => user.name == self.name,
-            "Group" => user.is_in(&self.name),
+    /// `namespace` is the binding's, for accounts that have none.
+    fn new(document: SubjectDocument, namespace: &str) -> Self {
+        let SubjectDocument { kind, name, namespace: own } = document;
+        match kind.as_str() {
+            "User" => Self::User(name),
+            "Group" => Self::Group(name),
             "ServiceAccount" => {
-                let own = if self.namespace.is_empty() { namespace } else { &self.namespace };
-                user.name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'))
-                    == Some((own, self.name.as_str()))
+                let user = format!("system:serviceaccount:{}:{name}", if own.is_empty() { namespace } else { &own });
+                Self::ServiceAccount(own, name, user)
             }
-            _ => false,
+            _ => Self::Nobody,
+        }
+    }
+
+    fn is(&self, user: &User) -> bool {
+        match self {
+            Self::User(name) | Self::ServiceAccount(_, _, name) => user.name == *name,
+            Self::Group(name) => user.is_in(name),
+            Self::Nobody => false,
         }
     }
 }
 
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(name) => write!(f, "User {name:?}"),
+            Self::Group(name) => write!(f, "Group {name:?}"),
+            Self::ServiceAccount(namespace, name, _) => write!(f, "ServiceAccount \"{name}/{namespace}\""),
+            Self::Nobody => Ok(()),
+        }
+    }
+}
+
+impl Binding {
+    /// The first subject that is `user`.
+    fn subject(&self, user: &User) -> Option<usize> {
+        self.subjects.iter().position(|subject| subject.is(user))
+    }
+
+    /// Why its subject of this number may do something.
+    pub(super) fn reason(&self, subject: usize) -> String {
+        let (name, namespace) = (&self.name, &self.namespace);
+        let (kind, shown) = if namespace.is_empty() {
+            ("ClusterRoleBinding", name.clone())
+        } else {
+            ("RoleBinding", format!("{name}/{namespace}"))
+        };
+        let (role, to) = (&self.role, &self.subjects[subject]);
+        format!("RBAC: allowed by {kind} {shown:?} of {} {:?} to {to}", role.kind, role.name)
+    }
+}
+
+/// What was read of objects, by their keys, and at which revisions they were.
+type Read<T> = BTreeMap<Arc<str>, (u64, Arc<T>)>;
+
 /// All roles and bindings, decoded. What has not changed is shared with the index before.
 #[derive(Debug, Clone, Default)]
 pub struct Index {
-    cluster_roles: Arc<BTreeMap<String, Vec<Rule>>>,
-    roles: Arc<BTreeMap<String, Vec<Rule>>>,
-    cluster_bindings: Arc<Vec<Binding>>,
-    bindings: Arc<BTreeMap<String, Vec<Binding>>>,
+    /// Cluster roles as they are written.
+    written: Arc<Read<ClusterRole>>,
+    /// Their rules, with those of aggregated ones.
+    cluster_roles: Arc<BTreeMap<Arc<str>, Arc<Vec<Rule>>>>,
+    roles: Arc<Read<Vec<Rule>>>,
+    cluster_bindings: Arc<Read<Binding>>,
+    bindings: Arc<Read<Binding>>,
+}
+
+#[derive(Debug)]
+struct ClusterRole {
+    rules: Arc<Vec<Rule>>,
+    /// Which roles' rules it has instead.
+    aggregated: Option<Vec<Selector>>,
 }
 
 impl Index {
     /// Whether a binding gives `user` what is asked.
     pub fn decide(&self, user: &User, question: &Question<'_>) -> Decision {
         let mut missing = Vec::new();
-        let bindings = self.cluster_bindings.iter().chain(self.bindings.get(question.namespace).into_iter().flatten());
-        for binding in bindings {
-            if !binding.subjects.iter().any(|subject| subject.is(user, &binding.namespace)) {
-                continue;
-            }
+        for (binding, subject) in self.bindings_of(user, question.namespace) {
             match self.role(binding) {
                 None => missing.push(format!("{}.{GROUP} {:?} not found", binding.role.kind.to_lowercase(), binding.role.name)),
                 Some(rules) if rules.iter().any(|rule| rule.allows(question)) => {
-                    let kind = if binding.namespace.is_empty() { "ClusterRoleBinding" } else { "RoleBinding" };
-                    let shown = if binding.namespace.is_empty() {
-                        binding.name.clone()
-                    } else {
-                        format!("{}/{}", binding.name, binding.namespace)
-                    };
-                    return Decision::Allow(format!(
-                        "RBAC: allowed by {kind} {shown:?} of {} {:?} to {}",
-                        binding.role.kind,
-                        binding.role.name,
-                        whom(binding, user)
-                    ));
+                    return Decision::Allow(Grant(Some((binding.clone(), subject))));
                 }
                 Some(_) => {}
             }
@@ -174,141 +225,152 @@ impl Index {
 
     /// The rules that apply to `user` in `namespace`.
     pub fn rules_of(&self, user: &User, namespace: &str) -> Vec<&Rule> {
-        let bindings = self.cluster_bindings.iter().chain(self.bindings.get(namespace).into_iter().flatten());
-        bindings
-            .filter(|binding| binding.subjects.iter().any(|subject| subject.is(user, &binding.namespace)))
-            .filter_map(|binding| self.role(binding))
-            .flatten()
-            .collect()
+        self.bindings_of(user, namespace).filter_map(|(binding, _)| self.role(binding)).flatten().collect()
     }
 
     /// The rules of a role; `resource` is `roles` or `clusterroles`.
     pub fn rules_of_role(&self, resource: &str, namespace: &str, name: &str) -> Option<&Vec<Rule>> {
         match resource {
-            "roles" => self.roles.get(&format!("{namespace}/{name}")),
-            _ => self.cluster_roles.get(name),
+            "roles" => self.roles.get(format!("{namespace}/{name}").as_str()).map(|(_, rules)| &**rules),
+            _ => self.cluster_roles.get(name).map(|rules| &**rules),
         }
+    }
+
+    /// The bindings that concern `user` in a namespace, those of the cluster first, each with the number of the subject.
+    fn bindings_of<'a>(&'a self, user: &'a User, namespace: &'a str) -> impl Iterator<Item = (&'a Arc<Binding>, usize)> {
+        let first = format!("{namespace}/");
+        let of_namespace = (Bound::Included(first.as_str()), Bound::Unbounded);
+        let own = (!namespace.is_empty()).then(|| self.bindings.range::<str, _>(of_namespace));
+        let own = own.into_iter().flatten().map(|(_, (_, binding))| binding);
+        let own = own.take_while(move |binding| binding.namespace == namespace);
+        let all = self.cluster_bindings.values().map(|(_, binding)| binding).chain(own);
+        all.filter_map(move |binding| Some((binding, binding.subject(user)?)))
     }
 
     fn role(&self, binding: &Binding) -> Option<&Vec<Rule>> {
-        match binding.role.kind.as_str() {
-            "Role" => self.roles.get(&format!("{}/{}", binding.namespace, binding.role.name)),
-            _ => self.cluster_roles.get(&binding.role.name),
-        }
+        let resource = if binding.role.kind == "Role" { "roles" } else { "clusterroles" };
+        self.rules_of_role(resource, &binding.namespace, &binding.role.name)
     }
 }
 
-fn whom(binding: &Binding, user: &User) -> String {
-    let subject = binding.subjects.iter().find(|subject| subject.is(user, &binding.namespace));
-    subject
-        .map(|subject| match subject.kind.as_str() {
-            "ServiceAccount" => format!("ServiceAccount \"{}/{}\"", subject.name, subject.namespace),
-            kind => format!("{kind} {:?}", subject.name),
-        })
-        .unwrap_or_default()
-}
-
 /// The index; the part that has changed is made anew.
-#[derive(Default)]
 pub struct Rbac {
+    /// Cluster roles, roles, cluster role bindings and role bindings, where they are served.
+    resources: Option<[Arc<Resource>; 4]>,
     current: Mutex<([u64; 4], Arc<Index>)>,
 }
 
 impl Rbac {
+    /// An index of what the registry's resources will hold.
+    pub fn new(registry: &Registry) -> Self {
+        let find = |plural| registry.built_in(GROUP, "v1", plural).cloned();
+        let all = [find("clusterroles"), find("roles"), find("clusterrolebindings"), find("rolebindings")];
+        let resources = match all {
+            [Some(cluster_roles), Some(roles), Some(cluster_bindings), Some(bindings)] => {
+                Some([cluster_roles, roles, cluster_bindings, bindings])
+            }
+            _ => None,
+        };
+        Self { resources, current: Mutex::default() }
+    }
+
     /// The index of what the caches hold now.
     ///
     /// # Errors
     /// 500 where the store fails.
-    pub async fn index(&self, server: &Arc<ApiServer>) -> Result<Arc<Index>, ApiError> {
-        let find = |plural| server.registry.built_in(GROUP, "v1", plural);
-        let (Some(cluster_roles), Some(roles), Some(cluster_bindings), Some(bindings)) =
-            (find("clusterroles"), find("roles"), find("clusterrolebindings"), find("rolebindings"))
-        else {
-            return Ok(Arc::default());
-        };
-        let all = [cluster_roles, roles, cluster_bindings, bindings];
-        for resource in all {
-            server.feed.load(&resource.prefix, &resource.cache).await?;
+    pub async fn index(&self, server: &ApiServer) -> Result<Arc<Index>, ApiError> {
+        let Some(resources) = &self.resources else { return Ok(Arc::default()) };
+        let versions = || resources.each_ref().map(|resource| resource.cache.version());
+        let mut now = versions();
+        if now.contains(&NOT_LOADED) {
+            for resource in resources {
+                server.feed.load(&resource.prefix, &resource.cache).await?;
+            }
+            now = versions();
         }
-        let versions = all.map(|resource| resource.cache.version());
         let mut current = self.current.lock().expect("no panic while held");
         let (known, index) = &mut *current;
-        if *known != versions {
+        if *known != now {
+            let [cluster_roles, roles, cluster_bindings, bindings] = resources;
+            let is_new = |part: usize| known[part] != now[part];
             let mut new = Index::clone(index);
-            let is_new = |part: usize| known[part] != versions[part];
             if is_new(0) {
-                new.cluster_roles = Arc::new(read_cluster_roles(cluster_roles));
+                new.written = Arc::new(read(cluster_roles, &index.written, cluster_role));
+                new.cluster_roles = Arc::new(united(cluster_roles, &new.written));
             }
             if is_new(1) {
-                new.roles = Arc::new(read_roles(roles));
+                let rules = |item: &Item| decode::<RoleDocument>(item).rules.unwrap_or_default();
+                new.roles = Arc::new(read(roles, &index.roles, rules));
             }
             if is_new(2) {
-                new.cluster_bindings =
-                    Arc::new(cluster_bindings.cache.snapshot(0).objects.values().map(|item| binding(item)).collect());
+                new.cluster_bindings = Arc::new(read(cluster_bindings, &index.cluster_bindings, binding));
             }
             if is_new(3) {
-                new.bindings = Arc::new(read_bindings(bindings));
+                new.bindings = Arc::new(read(bindings, &index.bindings, binding));
             }
-            *current = (versions, Arc::new(new));
+            *current = (now, Arc::new(new));
         }
         Ok(current.1.clone())
     }
 }
 
-fn read_cluster_roles(cluster_roles: &Resource) -> BTreeMap<String, Vec<Rule>> {
-    let mut all = BTreeMap::new();
+/// Reads the objects of a resource that have changed since `before`.
+fn read<T>(resource: &Resource, before: &Read<T>, of: impl Fn(&Item) -> T) -> Read<T> {
+    let one = |item: &Arc<Item>| match before.get(&item.key) {
+        Some((revision, known)) if *revision == item.revision => known.clone(),
+        _ => Arc::new(of(item)),
+    };
+    resource.cache.snapshot(0).objects.values().map(|item| (item.key.clone(), (item.revision, one(item)))).collect()
+}
+
+fn cluster_role(item: &Item) -> ClusterRole {
+    let document: RoleDocument = decode(item);
+    let aggregated = document.aggregation_rule.map(|rule| {
+        let selectors = rule.cluster_role_selectors.iter();
+        selectors.filter_map(|selector| Selector::from_label_selector(Some(selector)).ok()).collect()
+    });
+    ClusterRole { rules: Arc::new(document.rules.unwrap_or_default()), aggregated }
+}
+
+/// The rules of all cluster roles: an aggregated one has those of the roles that it selects.
+fn united(cluster_roles: &Resource, written: &Read<ClusterRole>) -> BTreeMap<Arc<str>, Arc<Vec<Rule>>> {
     let snapshot = cluster_roles.cache.snapshot(0);
-    let mut aggregated = Vec::new();
-    for item in snapshot.objects.values() {
-        let role: RoleDocument = decode(item);
-        if let Some(rule) = role.aggregation_rule {
-            aggregated.push((item.name().to_owned(), rule));
-        }
-        all.insert(item.name().to_owned(), role.rules.unwrap_or_default());
-    }
+    let mut all: BTreeMap<_, _> = written.iter().map(|(name, (_, role))| (name.clone(), role.rules.clone())).collect();
+    let aggregated: Vec<_> = written.iter().filter_map(|(name, (_, role))| Some((name, role.aggregated.as_deref()?))).collect();
     // An aggregated role may select another one: as many rounds as there are such roles reach the end.
     for _ in 0..aggregated.len().min(4) {
-        for (name, rule) in &aggregated {
-            let selectors: Vec<Selector> = rule
-                .cluster_role_selectors
-                .iter()
-                .filter_map(|selector| Selector::from_label_selector(Some(selector)).ok())
-                .collect();
+        let mut changed = false;
+        for (name, selectors) in &aggregated {
             let mut union: Vec<Rule> = Vec::new();
-            for item in snapshot.objects.values().filter(|item| item.name() != name) {
+            for item in snapshot.objects.values().filter(|item| item.key != **name) {
                 if selectors.iter().any(|selector| selector.matches_with(|key| item.label(key))) {
-                    for rule in all.get(item.name()).into_iter().flatten() {
+                    for rule in all.get(&item.key).into_iter().flat_map(|rules| rules.iter()) {
                         if !union.contains(rule) {
                             union.push(rule.clone());
                         }
                     }
                 }
             }
-            all.insert(name.clone(), union);
+            if all.get(*name).is_none_or(|rules| **rules != union) {
+                all.insert((*name).clone(), Arc::new(union));
+                changed = true;
+            }
         }
-    }
-    all
-}
-
-fn read_roles(roles: &Resource) -> BTreeMap<String, Vec<Rule>> {
-    let rules = |item: &Item| decode::<RoleDocument>(item).rules.unwrap_or_default();
-    roles.cache.snapshot(0).objects.values().map(|item| (item.key.to_string(), rules(item))).collect()
-}
-
-fn read_bindings(bindings: &Resource) -> BTreeMap<String, Vec<Binding>> {
-    let mut all: BTreeMap<String, Vec<Binding>> = BTreeMap::new();
-    for item in bindings.cache.snapshot(0).objects.values() {
-        all.entry(item.namespace().to_owned()).or_default().push(binding(item));
+        if !changed {
+            break;
+        }
     }
     all
 }
 
 fn binding(item: &Item) -> Binding {
     let document: BindingDocument = decode(item);
+    let namespace = item.namespace();
+    let subjects = document.subjects.unwrap_or_default().into_iter();
     Binding {
         name: item.name().to_owned(),
-        namespace: item.namespace().to_owned(),
-        subjects: document.subjects.unwrap_or_default(),
+        namespace: namespace.to_owned(),
+        subjects: subjects.map(|subject| Subject::new(subject, namespace)).collect(),
         role: document.role_ref,
     }
 }

@@ -12,5 +12,5 @@ mod watcher;
 
 pub use feed::Feed;
 pub use filter::Filter;
-pub use resource_cache::{Change, ResourceCache, Snapshot, TooOld};
+pub use resource_cache::{Change, NOT_LOADED, ResourceCache, Snapshot, TooOld};
 pub use watcher::{Delivery, EventType, Watcher, whole_frame};

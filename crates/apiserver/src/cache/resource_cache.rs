@@ -19,6 +19,9 @@ const HISTORY_BYTES: usize = 8 * 1024 * 1024;
 /// Most changes that the history of one resource keeps.
 const HISTORY_CHANGES: usize = 20_000;
 
+/// The version of a cache before loading.
+pub const NOT_LOADED: u64 = 0;
+
 /// One change of one object.
 #[derive(Debug)]
 pub struct Change {
@@ -162,7 +165,7 @@ impl ResourceCache {
     /// An empty cache that knows how to read its objects, and files them by the selectable field of this number.
     pub fn new(extractor: Extractor, indexed: Option<usize>) -> Self {
         let state = State { snapshot: Snapshot::empty(indexed), ..State::default() };
-        Self { extractor, indexed, state: Mutex::new(state), version: AtomicU64::new(0), loaded: Notify::new() }
+        Self { extractor, indexed, state: Mutex::new(state), version: AtomicU64::new(NOT_LOADED), loaded: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -174,7 +177,7 @@ impl ResourceCache {
         &self.extractor
     }
 
-    /// The revision of the newest change or of loading; 0 before loading. Changes whenever an object does.
+    /// The revision of the newest change or of loading; [`NOT_LOADED`] before. Changes whenever an object does.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
@@ -311,7 +314,7 @@ impl ResourceCache {
         let mut state = self.state();
         let snapshot = Snapshot::empty(self.indexed);
         *state = State { next_watcher: state.next_watcher, epoch: state.epoch + 1, snapshot, ..State::default() };
-        self.version.store(0, Ordering::Release);
+        self.version.store(NOT_LOADED, Ordering::Release);
     }
 }
 

@@ -69,7 +69,7 @@ pub async fn review(call: &Call, review: &Value, user: User) -> Result<Value, Ap
         }
     };
     Ok(match call.server.authorization.decide(&call.server, &user, &question).await? {
-        Decision::Allow(reason) => with_reason(true, reason),
+        Decision::Allow(grant) => with_reason(true, grant.reason()),
         Decision::NoOpinion(reason) => with_reason(false, reason),
     })
 }
