@@ -21,6 +21,7 @@ use crate::cache::Feed;
 use crate::call::{Call, Warnings};
 use crate::config::ApiServerConfig;
 use crate::custom_resources::CustomResources;
+use crate::discovery::aggregated::Discovery;
 use crate::discovery::openapi::Documents;
 use crate::http::{Accept, Query, RequestInfo, answer};
 use crate::metrics::{Answered, Metrics};
@@ -57,6 +58,8 @@ pub struct ApiServer {
     pub boot: Boot,
     /// Addresses and ports of services.
     pub services: Arc<Allocator>,
+    /// Aggregated discovery documents.
+    pub discovery: Discovery,
     /// OpenAPI documents.
     pub openapi: Documents,
     /// Extension API servers.
@@ -84,6 +87,7 @@ impl ApiServer {
             metrics: Metrics::default(),
             boot: Boot::default(),
             openapi: Documents::default(),
+            discovery: Discovery::default(),
             decoded: DecodedObjects::default(),
             services: Arc::new(Allocator::new(&config)),
             aggregation: Aggregation::default(),

@@ -128,13 +128,12 @@ fn remote(object: &Value) -> Option<Remote> {
 /// Asks every extension server once; whether all of them answer.
 async fn round(server: &Arc<ApiServer>) -> bool {
     let remotes = remotes(server).await;
-    {
-        let mut known = server.aggregation.known();
+    server.aggregation.change(|known| {
         known.remotes = remotes.iter().map(|remote| (remote.name.clone(), remote.clone())).collect();
         let names: Vec<String> = known.remotes.keys().cloned().collect();
         known.available.retain(|name, _| names.contains(name));
         known.resources.retain(|name, _| names.contains(name));
-    }
+    });
     let results = join_all(remotes.iter().map(|remote| look(server, remote))).await;
     results.into_iter().all(|good| good)
 }
@@ -144,13 +143,12 @@ async fn look(server: &Arc<ApiServer>, remote: &Remote) -> bool {
         Ok(resources) => (true, "Passed", "all checks passed".to_owned(), resources),
         Err((reason, message)) => (false, reason, message, Vec::new()),
     };
-    {
-        let mut known = server.aggregation.known();
+    server.aggregation.change(|known| {
         known.available.insert(remote.name.clone(), available);
         if available {
             known.resources.insert(remote.name.clone(), resources);
         }
-    }
+    });
     if let Err(error) = report(server, remote, available, reason, &message).await {
         tracing::debug!(%error, name = remote.name, "cannot write the status of an APIService");
     }

@@ -7,6 +7,7 @@ mod availability;
 mod resolve;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use daruma_api::status::ApiError;
@@ -41,7 +42,7 @@ pub struct Remote {
     pub priority: i64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 struct Known {
     remotes: BTreeMap<String, Remote>,
     available: BTreeMap<String, bool>,
@@ -52,6 +53,7 @@ struct Known {
 #[derive(Debug, Default)]
 pub struct Aggregation {
     known: Mutex<Known>,
+    version: AtomicU64,
 }
 
 impl Aggregation {
@@ -59,9 +61,25 @@ impl Aggregation {
         self.known.lock().expect("no panic while held")
     }
 
+    /// Changes whenever something else is known.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Known)) {
+        let mut known = self.known();
+        let before = known.clone();
+        change(&mut known);
+        if *known != before {
+            self.version.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
     /// The extension server of a group version.
     pub fn remote(&self, group: &str, version: &str) -> Option<Remote> {
-        self.known().remotes.get(&format!("{version}.{group}")).cloned()
+        let known = self.known();
+        let is_it = |name: &str| name.strip_prefix(version).is_some_and(|rest| rest.strip_prefix('.') == Some(group));
+        known.remotes.iter().find(|(name, _)| is_it(name)).map(|(_, remote)| remote.clone())
     }
 
     /// Adds their groups to discovery.

@@ -1,11 +1,46 @@
 //! Aggregated discovery v2 (`apidiscovery.k8s.io/v2` `APIGroupDiscoveryList`).
 
+use std::sync::Mutex;
+
+use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::model::{Group, Resource, Version};
+use super::model::{self, Group, Resource, Version};
+use crate::server::ApiServer;
 
 /// The media type of the answer.
 pub const MEDIA_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// Both documents, encoded.
+#[derive(Debug, Clone, Default)]
+pub struct Documents {
+    /// Of the core group.
+    pub core: Bytes,
+    /// Of all other groups.
+    pub named: Bytes,
+}
+
+/// The documents as they were made last, and for which versions of the registry and of what extension servers serve.
+#[derive(Debug, Default)]
+pub struct Discovery(Mutex<Option<([u64; 2], Documents)>>);
+
+impl Discovery {
+    /// The documents of now.
+    pub fn get(&self, server: &ApiServer) -> Documents {
+        // The versions are read first: what is made of newer groups is made once more.
+        let now = [server.registry.version(), server.aggregation.version()];
+        let mut made = self.0.lock().expect("no panic while held");
+        if let Some((_, documents)) = made.as_ref().filter(|(versions, _)| *versions == now) {
+            return documents.clone();
+        }
+        let groups = model::groups(server);
+        let (core, named): (Vec<&Group>, Vec<&Group>) = groups.iter().partition(|group| group.name.is_empty());
+        let encoded = |groups: Vec<&Group>| Bytes::from(document(groups.into_iter()).to_string());
+        let documents = Documents { core: encoded(core), named: encoded(named) };
+        *made = Some((now, documents.clone()));
+        documents
+    }
+}
 
 /// The document of some groups.
 pub fn document<'a>(groups: impl Iterator<Item = &'a Group>) -> Value {

@@ -1,5 +1,7 @@
 //! Discovery: which groups, versions and resources there are; plain documents and aggregated v2.
 //!
+//! Clients ask for the aggregated documents again and again: they are kept as long as they are right.
+//!
 //! Forms: kubernetes apiserver pkg/endpoints/discovery.
 
 pub mod aggregated;
@@ -7,6 +9,7 @@ mod maturity;
 pub mod model;
 pub mod openapi;
 
+use bytes::Bytes;
 use daruma_api::KUBERNETES_VERSION;
 use daruma_api::status::ApiError;
 use daruma_client::{Body, full_body};
@@ -75,7 +78,7 @@ fn architecture() -> &'static str {
 /// None.
 pub fn api(call: &Call) -> Result<Response<Body>, ApiError> {
     if call.accept.shape == Shape::Discovery {
-        return Ok(v2(model::groups(&call.server).iter().filter(|group| group.name.is_empty())));
+        return Ok(v2(call.server.discovery.get(&call.server).core));
     }
     let address = format!("{}:{}", call.server.config.advertise_address, call.server.config.secure_port);
     let content = json!({"kind": "APIVersions", "versions": ["v1"],
@@ -88,12 +91,11 @@ pub fn api(call: &Call) -> Result<Response<Body>, ApiError> {
 /// # Errors
 /// None.
 pub fn groups(call: &Call) -> Result<Response<Body>, ApiError> {
-    let groups = model::groups(&call.server);
-    let named = groups.iter().filter(|group| !group.name.is_empty());
     if call.accept.shape == Shape::Discovery {
-        return Ok(v2(named));
+        return Ok(v2(call.server.discovery.get(&call.server).named));
     }
-    let groups: Vec<Value> = named.map(plain_group).collect();
+    let groups = model::groups(&call.server);
+    let groups: Vec<Value> = groups.iter().filter(|group| !group.name.is_empty()).map(plain_group).collect();
     let content = json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups});
     Ok(answer::value(StatusCode::OK, call.accept.format, &content))
 }
@@ -134,6 +136,6 @@ fn plain_group(group: &Group) -> Value {
     json!({"name": group.name, "preferredVersion": versions.first(), "versions": versions})
 }
 
-fn v2<'a>(groups: impl Iterator<Item = &'a Group>) -> Response<Body> {
-    answer::with_type(StatusCode::OK, aggregated::MEDIA_TYPE, full_body(aggregated::document(groups).to_string()))
+fn v2(document: Bytes) -> Response<Body> {
+    answer::with_type(StatusCode::OK, aggregated::MEDIA_TYPE, full_body(document))
 }
