@@ -18,7 +18,7 @@ pub struct Call {
     /// The server.
     pub server: Arc<ApiServer>,
     /// What is asked.
-    pub info: RequestInfo,
+    pub info: Arc<RequestInfo>,
     /// Query parameters.
     pub query: Query,
     /// The path as it came.

@@ -16,46 +16,58 @@ use crate::http::answer;
 /// # Errors
 /// 404 for an unknown check.
 pub async fn answer(call: &Call, endpoint: &str, check: &[&str]) -> Result<Response<Body>, ApiError> {
-    let wanted = check.join("/");
-    let mut checks = vec![("ping".to_owned(), true), ("log".to_owned(), true)];
-    checks.push(("etcd".into(), call.server.store.revision().await.is_ok()));
-    if endpoint == "readyz" {
-        checks.push(("informer-sync".into(), call.server.feed.is_following()));
-    }
-    for (name, done) in call.server.boot.hooks() {
-        checks.push((format!("poststarthook/{name}"), done));
-    }
-    if endpoint == "readyz" {
-        checks.push(("shutdown".into(), true));
-    }
-    if !wanted.is_empty() {
-        let Some((_, good)) = checks.iter().find(|(name, _)| *name == wanted) else {
-            return Err(answer::no_such_path());
-        };
-        let (status, text) = if *good {
+    let server = &call.server;
+    let is_ready = endpoint == "readyz";
+    let checks = [("ping", true), ("log", true), ("etcd", server.store.revision().await.is_ok())]
+        .into_iter()
+        .chain(is_ready.then(|| ("informer-sync", server.feed.is_following())))
+        .map(|(name, passed)| Check { group: "", name, passed })
+        .chain(server.boot.hooks().map(|(name, passed)| Check { group: "poststarthook/", name, passed }))
+        .chain(is_ready.then_some(Check { group: "", name: "shutdown", passed: true }));
+    if !check.is_empty() {
+        let wanted = check.join("/");
+        let found = checks.into_iter().find(|check| check.is(&wanted)).ok_or_else(answer::no_such_path)?;
+        let (status, text) = if found.passed {
             (StatusCode::OK, "ok")
         } else {
             (StatusCode::INTERNAL_SERVER_ERROR, "internal server error: not finished")
         };
         return Ok(answer::text(status, text));
     }
-    let excluded: Vec<&str> = call.query.all("exclude").collect();
+    let is_excluded = |check: &Check| call.query.all("exclude").any(|name| check.is(name));
+    let is_good = checks.clone().all(|check| check.passed || is_excluded(&check));
+    if is_good && call.query.get("verbose").is_none() {
+        return Ok(answer::text(StatusCode::OK, "ok"));
+    }
     let mut lines = String::new();
-    let mut good = true;
-    for (name, passed) in &checks {
-        let (sign, tail) = if excluded.contains(&name.as_str()) {
+    for check in checks {
+        let (sign, tail) = if is_excluded(&check) {
             ('+', "excluded: ok")
-        } else if *passed {
+        } else if check.passed {
             ('+', "ok")
         } else {
-            good = false;
             ('-', "failed: reason withheld")
         };
-        let _ = writeln!(lines, "[{sign}]{name} {tail}");
+        let _ = writeln!(lines, "[{sign}]{}{} {tail}", check.group, check.name);
     }
-    if !good {
-        return Ok(answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{lines}{endpoint} check failed\n")));
+    Ok(if is_good {
+        answer::text(StatusCode::OK, format!("{lines}{endpoint} check passed\n"))
+    } else {
+        answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{lines}{endpoint} check failed\n"))
+    })
+}
+
+/// One check and its outcome.
+#[derive(Clone, Copy)]
+struct Check {
+    /// What stands before its name.
+    group: &'static str,
+    name: &'static str,
+    passed: bool,
+}
+
+impl Check {
+    fn is(&self, name: &str) -> bool {
+        name.strip_prefix(self.group) == Some(self.name)
     }
-    let text = if call.query.get("verbose").is_some() { format!("{lines}{endpoint} check passed\n") } else { "ok".to_owned() };
-    Ok(answer::text(StatusCode::OK, text))
 }

@@ -2,7 +2,6 @@
 //! go while the server runs.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -77,6 +76,11 @@ impl Resource {
         }
     }
 
+    /// Group, version and plural.
+    fn name(&self) -> [&'static str; 3] {
+        let names = self.kind.names();
+        [names.group, names.version, names.plural]
+    }
     /// API group; empty for core.
     pub fn group(&self) -> &'static str {
         self.kind.names().group
@@ -122,7 +126,8 @@ impl Resource {
     /// The store key of an object.
     pub fn key(&self, namespace: &str, name: &str) -> String {
         let namespace = if self.is_namespaced() { namespace } else { "" };
-        format!("{}{}", self.prefix, keys::object(namespace, name))
+        let separator = if namespace.is_empty() { "" } else { "/" };
+        [self.prefix.as_str(), namespace, separator, name].concat()
     }
     /// The number of a selectable field in the cache's items.
     pub fn field_index(&self, path: &str) -> Option<usize> {
@@ -131,8 +136,8 @@ impl Resource {
     }
 }
 
-/// Resources by group, version and plural.
-type Resources = BTreeMap<String, Arc<Resource>>;
+/// Resources, ordered by group, version and plural.
+type Resources = Vec<Arc<Resource>>;
 
 /// All resources.
 pub struct Registry {
@@ -151,26 +156,25 @@ impl Registry {
 
     /// One resource.
     pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
-        let key = key(group, version, plural);
-        match self.built_in.get(&key) {
+        match self.built_in(group, version, plural) {
             Some(found) => Some(found.clone()),
-            None => self.custom().get(&key).cloned(),
+            None => find(&self.custom(), group, version, plural).cloned(),
         }
     }
 
     /// One built-in resource.
     pub fn built_in(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.built_in.get(&key(group, version, plural))
+        find(&self.built_in, group, version, plural)
     }
 
     /// One built-in resource in whatever version.
     pub fn built_in_somewhere(&self, group: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.built_in.values().find(|resource| resource.is(group, plural))
+        self.built_in.iter().find(|resource| resource.is(group, plural))
     }
 
     /// The built-in resources, ordered by group, version and plural.
     pub fn all_built_in(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        self.built_in.values()
+        self.built_in.iter()
     }
 
     /// The custom resources of now, ordered by group, version and plural.
@@ -200,15 +204,21 @@ impl Registry {
     }
 }
 
+/// The last one of each name.
 fn by_name(resources: impl Iterator<Item = Arc<Resource>>) -> Resources {
+    let mut resources: Resources = resources.collect();
+    resources.sort_by_key(|resource| resource.name());
+    resources.dedup_by(|later, earlier| {
+        let is_same = later.name() == earlier.name();
+        if is_same {
+            std::mem::swap(later, earlier);
+        }
+        is_same
+    });
     resources
-        .map(|resource| {
-            let names = resource.kind.names();
-            (key(names.group, names.version, names.plural), resource)
-        })
-        .collect()
 }
 
-fn key(group: &str, version: &str, plural: &str) -> String {
-    format!("{group}/{version}/{plural}")
+fn find<'a>(resources: &'a Resources, group: &str, version: &str, plural: &str) -> Option<&'a Arc<Resource>> {
+    let at = resources.binary_search_by(|resource| resource.name().cmp(&[group, version, plural])).ok()?;
+    Some(&resources[at])
 }

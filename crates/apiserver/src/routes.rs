@@ -103,7 +103,7 @@ fn metrics(call: &Call) -> Response<Body> {
     let custom = registry.custom();
     let objects = registry
         .all_built_in()
-        .chain(custom.values())
+        .chain(custom.iter())
         .filter_map(|resource| {
             let group = resource.group();
             let name = if group.is_empty() { resource.plural().to_owned() } else { format!("{}.{group}", resource.plural()) };

@@ -27,8 +27,8 @@ use crate::http::{Accept, Query, RequestInfo, answer};
 use crate::metrics::{Answered, Metrics};
 use crate::registry::{Registry, Resource};
 use crate::services::Allocator;
-use crate::user::{MASTERS, User};
 use crate::storage::{DecodedObjects, Item};
+use crate::user::{MASTERS, User};
 use crate::verbs::apply;
 
 /// Longest time of a request that is not long-running (`RequestTimeout`).
@@ -46,9 +46,9 @@ pub struct ApiServer {
     pub registry: Registry,
     /// Feeds the resources' caches.
     pub feed: Arc<Feed>,
-    /// Counters.
     /// Objects that were decoded or written lately.
     pub decoded: DecodedObjects,
+    /// Counters.
     pub metrics: Metrics,
     /// Who asks.
     pub authentication: Authenticator,
@@ -84,11 +84,11 @@ impl ApiServer {
             store,
             registry,
             feed,
+            decoded: DecodedObjects::default(),
             metrics: Metrics::default(),
             boot: Boot::default(),
-            openapi: Documents::default(),
             discovery: Discovery::default(),
-            decoded: DecodedObjects::default(),
+            openapi: Documents::default(),
             services: Arc::new(Allocator::new(&config)),
             aggregation: Aggregation::default(),
             custom_resources: CustomResources::default(),
@@ -120,7 +120,7 @@ impl ApiServer {
     async fn serve(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let started = self.world.monotonic();
         let query = Query::parse(request.uri().query().unwrap_or_default());
-        let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
+        let info = Arc::new(RequestInfo::parse(request.method(), request.uri().path(), &query));
         let is_apply = info.verb == "patch" && request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == apply::MEDIA_TYPE);
         let response = match self.clone().admit(&info, query, request).await {
             Ok(response) => response,
@@ -133,7 +133,7 @@ impl ApiServer {
 
     async fn admit(
         self: Arc<Self>,
-        info: &RequestInfo,
+        info: &Arc<RequestInfo>,
         query: Query,
         request: Request<Body>,
     ) -> Result<Response<Body>, ApiError> {
@@ -239,14 +239,14 @@ fn are_events(resource: &Resource) -> bool {
     resource.plural() == "events" && resource.custom_kind().is_none()
 }
 
-
-impl Transport for Loopback {
-    fn call(&self, mut request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TransportError>> {
-        let Some(server) = self.server.upgrade() else {
 struct Loopback {
     server: Weak<ApiServer>,
     identity: LoopbackIdentity,
 }
+
+impl Transport for Loopback {
+    fn call(&self, mut request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, TransportError>> {
+        let Some(server) = self.server.upgrade() else {
             return Box::pin(async { Err(TransportError("the API server has gone".into())) });
         };
         request.extensions_mut().insert(self.identity.clone());

@@ -8,7 +8,8 @@ mod authentication_config;
 mod kubernetes_service;
 mod objects;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use daruma_api::status::ApiError;
@@ -27,7 +28,7 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How far the start has come.
 #[derive(Debug, Default)]
 pub struct Boot {
-    done: Mutex<Vec<&'static str>>,
+    is_complete: AtomicBool,
 }
 
 /// Everything that is waited for, by the real server's names.
@@ -42,18 +43,18 @@ const HOOKS: [&str; 6] = [
 
 impl Boot {
     /// Every hook and whether it is done.
-    pub fn hooks(&self) -> Vec<(&'static str, bool)> {
-        let done = self.done.lock().expect("no panic while held");
-        HOOKS.iter().map(|hook| (*hook, done.contains(hook))).collect()
+    pub fn hooks(&self) -> impl Iterator<Item = (&'static str, bool)> + Clone + use<> {
+        let is_complete = self.is_complete();
+        HOOKS.into_iter().map(move |hook| (hook, is_complete))
     }
 
     /// Whether everything is done.
     pub fn is_complete(&self) -> bool {
-        self.done.lock().expect("no panic while held").len() == HOOKS.len()
+        self.is_complete.load(Ordering::Acquire)
     }
 
     fn complete(&self) {
-        *self.done.lock().expect("no panic while held") = HOOKS.to_vec();
+        self.is_complete.store(true, Ordering::Release);
     }
 }
 

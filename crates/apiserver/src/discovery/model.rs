@@ -113,7 +113,7 @@ pub fn groups(server: &ApiServer) -> Vec<Group> {
 /// The groups that the server serves itself, custom ones among them.
 pub fn own_groups(server: &ApiServer) -> Vec<Group> {
     let mut groups = built_in_groups(server);
-    for resource in server.registry.custom().values() {
+    for resource in server.registry.custom().iter() {
         let mut shown = shown(resource);
         match resource.stage {
             Stage::Installing => continue,

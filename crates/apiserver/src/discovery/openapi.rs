@@ -66,7 +66,7 @@ impl Documents {
 /// Custom kinds that discovery tells of, by group and version.
 fn custom_groups(registry: &Registry) -> BTreeMap<(&'static str, &'static str), Vec<Arc<CustomKind>>> {
     let mut groups: BTreeMap<_, Vec<Arc<CustomKind>>> = BTreeMap::new();
-    for resource in registry.custom().values().filter(|resource| resource.stage != Stage::Installing) {
+    for resource in registry.custom().iter().filter(|resource| resource.stage != Stage::Installing) {
         if let Some(kind) = resource.custom_kind() {
             groups.entry((kind.names().group, kind.names().version)).or_default().push(kind.clone());
         }

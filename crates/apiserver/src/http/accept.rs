@@ -58,7 +58,7 @@ impl Accept {
     /// # Errors
     /// 406 where none can be.
     pub fn parse(header: &str) -> Result<Self, ApiError> {
-        if header.trim().is_empty() {
+        if matches!(header.trim(), "" | "application/json") {
             return Ok(Self::JSON);
         }
         let mut ranges: Vec<(f32, &str)> = header.split(',').map(|range| (quality(range), range.trim())).collect();

@@ -8,6 +8,10 @@ use percent_encoding::percent_decode_str;
 
 use super::Query;
 
+fn decode(part: &str) -> String {
+    if part.contains('%') { percent_decode_str(part).decode_utf8_lossy().into_owned() } else { part.to_owned() }
+}
+
 /// A request in the words of authorization.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestInfo {
@@ -41,7 +45,6 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 impl RequestInfo {
     /// Reads the request line.
     pub fn parse(method: &Method, raw_path: &str, query: &Query) -> Self {
-        let decode = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
         let mut info = Self { path: decode(raw_path), verb: method.as_str().to_ascii_lowercase(), ..Self::default() };
         let parts: Vec<&str> = raw_path.split('/').filter(|part| !part.is_empty()).collect();
         let mut rest: &[&str] = match parts.as_slice() {
