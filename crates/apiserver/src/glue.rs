@@ -82,7 +82,7 @@ pub fn merge_patch(old: &Value, patch: &Value) -> Result<Value, ApiError> {
 ///
 /// # Errors
 /// 400 for a malformed patch.
-pub fn strategic_merge(resource: &Resource, old: &Value, patch: &Value) -> Result<Value, ApiError> {
+pub fn strategic_merge(resource: &Resource, old: &Value, patch: Value) -> Result<Value, ApiError> {
     let names = resource.kind.names();
     kinds_patch::strategic_merge(names.group, names.version, names.kind, old, patch).map_err(ApiError::bad_request)
 }

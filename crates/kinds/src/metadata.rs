@@ -107,6 +107,15 @@ pub(crate) fn validate_embedded(metadata: &Value) -> Vec<FieldError> {
 pub fn validate_update(_kind: &dyn Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Errors::new();
     let (new, old) = (get(new, "metadata"), get(old, "metadata"));
+    // Nothing can be wrong with a change where nothing changes: most updates are of other things.
+    if new != old || text(new, "resourceVersion").is_empty() {
+        validate_changes(&mut errors, new, old);
+    }
+    validate_common(&mut errors, new);
+    errors.into_vec()
+}
+
+fn validate_changes(errors: &mut Errors, new: &Value, old: &Value) {
     if !text(old, "deletionTimestamp").is_empty() {
         let before = list(old, "finalizers");
         let mut added: Vec<&str> =
@@ -140,8 +149,6 @@ pub fn validate_update(_kind: &dyn Kind, new: &Value, old: &Value) -> Vec<FieldE
             errors.invalid(&ROOT.child(field), get(new, field), "field is immutable");
         }
     }
-    validate_common(&mut errors, new);
-    errors.into_vec()
 }
 
 fn validate_common(errors: &mut Errors, metadata: &Value) {

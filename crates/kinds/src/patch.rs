@@ -3,8 +3,6 @@
 //! Source: apimachinery pkg/util/strategicpatch/patch.go, with nulls that match nothing ignored and
 //! parallel lists merged, as the API server applies patches.
 
-use std::cmp::Ordering;
-
 use serde_json::{Map, Value};
 
 use crate::schema::{self, Arena, Node};
@@ -19,14 +17,14 @@ const ELEMENT_ORDER: &str = "$setElementOrder/";
 ///
 /// # Errors
 /// A patch that does not follow the format, in the real server's words.
-pub fn strategic_merge(group: &str, version: &str, kind: &str, current: &Value, patch: &Value) -> Result<Value, String> {
+pub fn strategic_merge(group: &str, version: &str, kind: &str, current: &Value, patch: Value) -> Result<Value, String> {
     let arena = schema::arena(group, version);
     let root = arena.and_then(|arena| arena.root(kind)).map_or(Node::Any, Node::Struct);
     let (Value::Object(original), Value::Object(patch)) = (current, patch) else {
         return Err("Invalid JSON document".to_owned());
     };
     let merger = Merger { arena };
-    merger.map(original.clone(), patch.clone(), &root).map(Value::Object)
+    merger.map(original.clone(), patch, &root).map(Value::Object)
 }
 
 struct Merger {
@@ -142,7 +140,8 @@ impl Merger {
                 follows(change, &order, rule.key)?;
             }
             let deletions = patch.remove(&format!("{DELETE_FROM}{member}"));
-            let server_order = before.clone().unwrap_or_default();
+            let order = Order::of(&order, rule.key);
+            let server_order = Order::of(before.as_deref().unwrap_or_default(), rule.key);
             let mut merged = match (before, change) {
                 (None, None) => continue,
                 (Some(before), None) => before,
@@ -156,8 +155,7 @@ impl Merger {
             if let Some(Value::Array(deletions)) = deletions {
                 merged.retain(|item| !deletions.contains(item));
             }
-            let (known, server_only) = merged.into_iter().partition(|item| index(&order, item, rule.key).is_some());
-            original.insert(member, Value::Array(interleave(known, server_only, &order, &server_order, rule.key)));
+            original.insert(member, Value::Array(interleave(merged, &order, &server_order)));
         }
         Ok(())
     }
@@ -167,14 +165,13 @@ impl Merger {
             return Ok(original);
         }
         if !original.iter().chain(&patch).any(Value::is_object) {
-            let server_order = original.clone();
-            for item in &patch {
-                if !original.contains(item) {
-                    original.push(item.clone());
+            let (order, server_order) = (Order::of(&patch, ""), Order::of(&original, ""));
+            for item in patch {
+                if !original.contains(&item) {
+                    original.push(item);
                 }
             }
-            let (known, server_only) = original.into_iter().partition(|item| patch.contains(item));
-            return Ok(interleave(known, server_only, &patch, &server_order, ""));
+            return Ok(interleave(original, &order, &server_order));
         }
         if rule.key.is_empty() {
             return Err("cannot merge lists without merge key".to_owned());
@@ -195,8 +192,7 @@ impl Merger {
         if replaces {
             return Ok(plain);
         }
-        let order = plain.clone();
-        let server_order = original.clone();
+        let (order, server_order) = (Order::of(&plain, rule.key), Order::of(&original, rule.key));
         for item in plain {
             let wanted = key_of(&item, rule.key)?.clone();
             let Value::Object(change) = item else { return Err("expected a map in a list of maps".to_owned()) };
@@ -208,8 +204,7 @@ impl Merger {
                 None => original.extend(without_directives(without_nulls(Value::Object(change)))),
             }
         }
-        let (known, server_only) = original.into_iter().partition(|item| index(&order, item, rule.key).is_some());
-        Ok(interleave(known, server_only, &order, &server_order, rule.key))
+        Ok(interleave(original, &order, &server_order))
     }
 }
 
@@ -251,28 +246,41 @@ fn key_of<'a>(item: &'a Value, key: &str) -> Result<&'a Value, String> {
     item.get(key).ok_or_else(|| format!("map: {item} does not contain declared merge key: {key}"))
 }
 
-fn index(list: &[Value], item: &Value, key: &str) -> Option<usize> {
-    list.iter().position(|other| if key.is_empty() { other == item } else { other.get(key) == item.get(key) })
+/// The order of a list's elements, which are known by the value of a key, or as they are where the key is empty.
+struct Order<'a> {
+    key: &'a str,
+    places: Vec<Option<Value>>,
+}
+
+impl<'a> Order<'a> {
+    fn of(list: &[Value], key: &'a str) -> Self {
+        Self { key, places: list.iter().map(|item| mark(item, key).cloned()).collect() }
+    }
+
+    fn place(&self, item: &Value) -> Option<usize> {
+        let wanted = mark(item, self.key);
+        self.places.iter().position(|place| place.as_ref() == wanted)
+    }
+}
+
+/// What an element is known by.
+fn mark<'a>(item: &'a Value, key: &str) -> Option<&'a Value> {
+    if key.is_empty() { Some(item) } else { item.get(key) }
 }
 
 /// Elements that the patch knows in the patch's order, between the others in the server's order.
-fn interleave(
-    mut known: Vec<Value>,
-    mut server_only: Vec<Value>,
-    order: &[Value],
-    server_order: &[Value],
-    key: &str,
-) -> Vec<Value> {
-    let sort = |items: &mut Vec<Value>, order: &[Value]| {
-        items.sort_by(|a, b| match (index(order, a, key), index(order, b, key)) {
-            (Some(a), Some(b)) => a.cmp(&b),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => Ordering::Equal,
-        });
-    };
-    sort(&mut known, order);
-    sort(&mut server_only, server_order);
+fn interleave(merged: Vec<Value>, order: &Order<'_>, server_order: &Order<'_>) -> Vec<Value> {
+    let (mut known, mut server_only) = (Vec::with_capacity(merged.len()), Vec::new());
+    for item in merged {
+        let place = server_order.place(&item);
+        match order.place(&item) {
+            Some(wanted) => known.push((wanted, place, item)),
+            None => server_only.push((place, item)),
+        }
+    }
+    known.sort_by_key(|(wanted, _, _)| *wanted);
+    // Elements that the server does not have come last.
+    server_only.sort_by_key(|(place, _)| (place.is_none(), *place));
     let mut merged = Vec::with_capacity(known.len() + server_only.len());
     let (mut left, mut right) = (server_only.into_iter().peekable(), known.into_iter().peekable());
     loop {
@@ -280,11 +288,9 @@ fn interleave(
             (None, None) => return merged,
             (Some(_), None) => true,
             (None, Some(_)) => false,
-            (Some(l), Some(r)) => {
-                matches!((index(server_order, l, key), index(server_order, r, key)), (Some(l), Some(r)) if l < r)
-            }
+            (Some((left, _)), Some((_, right, _))) => matches!((left, right), (Some(left), Some(right)) if left < right),
         };
-        merged.extend(if take_left { left.next() } else { right.next() });
+        merged.extend(if take_left { left.next().map(|(_, item)| item) } else { right.next().map(|(_, _, item)| item) });
     }
 }
 
@@ -322,7 +328,7 @@ mod tests {
     #[track_caller]
     fn check(kind: &str, current: Value, patch: Value, expected: Value) {
         let group = if kind == "Deployment" { "apps" } else { "" };
-        assert_eq!(strategic_merge(group, "v1", kind, &current, &patch), Ok(expected));
+        assert_eq!(strategic_merge(group, "v1", kind, &current, patch), Ok(expected));
     }
 
     #[test]
@@ -400,7 +406,7 @@ mod tests {
             (json!({"spec": {"$retainKeys": "x"}}), "invalid patch format of retainKeys"),
         ] {
             let current = json!({"spec": {"containers": [{"name": "a"}]}});
-            assert_eq!(strategic_merge("", "v1", "Pod", &current, &patch), Err(expected.to_owned()));
+            assert_eq!(strategic_merge("", "v1", "Pod", &current, patch), Err(expected.to_owned()));
         }
     }
 }

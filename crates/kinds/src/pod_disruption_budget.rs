@@ -196,7 +196,7 @@ mod tests {
     fn a_change_of_the_selector_replaces_it() {
         let current = json!({"spec": {"selector": {"matchLabels": {"a": "1"}}}});
         let patch = json!({"spec": {"selector": {"matchLabels": {"b": "2"}}}});
-        let patched = crate::patch::strategic_merge("policy", "v1", "PodDisruptionBudget", &current, &patch);
+        let patched = crate::patch::strategic_merge("policy", "v1", "PodDisruptionBudget", &current, patch);
         assert_eq!(patched, Ok(json!({"spec": {"selector": {"matchLabels": {"b": "2"}}}})));
     }
 }

@@ -120,7 +120,7 @@ impl Wish {
             Self::Whole(scale) => scale.clone(),
             // A Scale has no lists: the strategic merge is the plain one.
             Self::Change(Change::Strategic(patch)) => Change::Merge(patch.clone()).apply(resource, &before)?,
-            Self::Change(change) => change.apply(resource, &before)?,
+            Self::Change(change) => change.clone().apply(resource, &before)?,
             Self::Configuration(configuration) => {
                 configuration.check_kind(&target)?;
                 let asked = target.apply(now, &before, &configuration.value, &manager, call.query.flag("force"))?;

@@ -81,8 +81,12 @@ fn check_kind(resource: &Resource, object: &mut Value) -> Result<(), ApiError> {
             "the API version in the data ({body_version}) does not match the expected API version ({version})"
         )));
     }
-    fields.insert("kind".into(), kind.into());
-    fields.insert("apiVersion".into(), version.into());
+    if body_kind.is_empty() {
+        fields.insert("kind".into(), kind.into());
+    }
+    if body_version.is_empty() {
+        fields.insert("apiVersion".into(), version.into());
+    }
     Ok(())
 }
 

@@ -29,6 +29,7 @@ const ACCEPTED: &str = "application/json-patch+json, application/merge-patch+jso
 const ACCEPTED_CUSTOM: &str = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
 
 /// A patch of one of the three kinds.
+#[derive(Clone)]
 pub enum Change {
     /// RFC 6902.
     Json(Value),
@@ -64,10 +65,10 @@ impl Change {
     ///
     /// # Errors
     /// 422 for a JSON patch that does not fit, 400 for a malformed one.
-    pub fn apply(&self, resource: &Resource, old: &Value) -> Result<Value, ApiError> {
+    pub fn apply(self, resource: &Resource, old: &Value) -> Result<Value, ApiError> {
         match self {
-            Self::Json(patch) => glue::json_patch(old, patch),
-            Self::Merge(patch) => glue::merge_patch(old, patch),
+            Self::Json(patch) => glue::json_patch(old, &patch),
+            Self::Merge(patch) => glue::merge_patch(old, &patch),
             Self::Strategic(patch) => glue::strategic_merge(resource, old, patch),
         }
     }
@@ -89,7 +90,7 @@ pub async fn patch_part(call: &Call, resource: &Arc<Resource>, content: Bytes, p
     if apply::is_apply(call) {
         return apply::apply(call, resource, content, part).await;
     }
-    let change = Change::decode(call, resource, &content)?;
+    let mut change = Some(Change::decode(call, resource, &content)?);
     let dry_run = call.dry_run(&[])?;
     let painter = call.painter(resource)?;
     let name = &call.info.name;
@@ -100,6 +101,8 @@ pub async fn patch_part(call: &Call, resource: &Arc<Resource>, content: Bytes, p
             return Err(ApiError::not_found(resource.group(), resource.plural(), name));
         };
         let old = call.server.decode(resource, &found)?;
+        // Seldom somebody else is faster: then the change is decoded once more.
+        let change = change.take().map_or_else(|| Change::decode(call, resource, &content), Ok)?;
         let mut new = change.apply(resource, &old)?;
         check_identity(resource, &old, &new)?;
         glue::check_fields(call, resource, &mut new)?;

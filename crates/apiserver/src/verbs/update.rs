@@ -39,7 +39,7 @@ pub async fn update_part(call: &Call, resource: &Arc<Resource>, content: Bytes, 
     let painter = call.painter(resource)?;
     let mut object = decode(call, resource, &content)?;
     check_name(call, &object)?;
-    if resource.is_namespaced() {
+    if resource.is_namespaced() && text(&object, "/metadata/namespace") != call.info.namespace {
         document::set_metadata(&mut object, "namespace", Some(call.info.namespace.clone().into()));
     }
     let key = resource.key(&call.info.namespace, &call.info.name);

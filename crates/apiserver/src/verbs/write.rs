@@ -302,7 +302,10 @@ impl Writer<'_> {
 
 /// What an update may not change, whoever asks (`rest.BeforeUpdate`).
 fn keep_system_fields(new: &mut Value, old: &Value) {
-    let old = old.get("metadata").and_then(Value::as_object);
+    let (old, new_metadata) = (old.get("metadata").and_then(Value::as_object), new.get("metadata").and_then(Value::as_object));
+    if old.is_some() && old == new_metadata {
+        return;
+    }
     let before = |key: &str| old?.get(key);
     let metadata = document::metadata(new);
     for key in ["creationTimestamp", "generation", "namespace"] {

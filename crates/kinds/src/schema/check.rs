@@ -201,15 +201,26 @@ fn canonical_time(text: &mut String, micro: bool) -> Result<(), String> {
         })
     };
     let length = if micro { 27 } else { 20 };
+    let is_canonical = text.len() == length && digits(text);
+    if is_canonical && is_in_every_month(text.as_bytes()) {
+        return Ok(());
+    }
     let parsed = text.parse::<jiff::Timestamp>();
     let Ok(parsed) = parsed else {
         let format = if micro { "2006-01-02T15:04:05.000000Z07:00" } else { "2006-01-02T15:04:05Z07:00" };
         return Err(format!("parsing time \"{text}\" as \"{format}\": cannot parse \"{text}\" as \"2006\""));
     };
-    if text.len() != length || !digits(text) {
+    if !is_canonical {
         *text = parsed.strftime(if micro { "%Y-%m-%dT%H:%M:%S.%6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" }).to_string();
     }
     Ok(())
+}
+
+/// Whether there is the day in every month, and the time in every hour: what has this form needs no calendar to be right.
+fn is_in_every_month(canonical: &[u8]) -> bool {
+    let number = |at: usize| 10 * (canonical[at] - b'0') + canonical[at + 1] - b'0';
+    let (month, day, hour, minute, second) = (number(5), number(8), number(11), number(14), number(17));
+    (1..=12).contains(&month) && (1..=28).contains(&day) && hour < 24 && minute < 60 && second < 60
 }
 
 #[cfg(test)]
@@ -248,6 +259,21 @@ mod tests {
             json!({"spec": {"containers": [{"resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "100m"}}}]},
                    "status": {"startTime": "2026-01-02T02:04:05Z"}}),
         );
+        for right in ["2024-02-29T23:59:59Z", "2026-12-28T00:00:00Z"] {
+            check("Pod", json!({"status": {"startTime": right}}), &[], json!({"status": {"startTime": right}}));
+        }
+        for wrong in [
+            "2026-02-29T00:00:00Z",
+            "2026-00-01T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-01-00T00:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:60:00Z",
+        ] {
+            let mut object = json!({"status": {"startTime": wrong}});
+            let error = check_fields("", "v1", "Pod", &mut object, true).expect_err(wrong);
+            assert!(error.message.contains("parsing time"), "{error}");
+        }
         check("Event", json!({"eventTime": "2026-01-02T03:04:05Z"}), &[], json!({"eventTime": "2026-01-02T03:04:05.000000Z"}));
     }
 
