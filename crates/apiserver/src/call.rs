@@ -76,7 +76,7 @@ impl Call {
     /// # Errors
     /// 400 for a bad `includeObject`.
     pub fn painter(&self, resource: &Arc<Resource>) -> Result<Painter, ApiError> {
-        Painter::new(resource, self.accept, &self.query, self.server.world.now())
+        Painter::new(&self.server, resource, self.accept, &self.query)
     }
 
     /// The selectors of the query.

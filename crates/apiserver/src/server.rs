@@ -47,7 +47,7 @@ pub struct ApiServer {
     /// Feeds the resources' caches.
     pub feed: Arc<Feed>,
     /// Objects that were decoded or written lately.
-    pub decoded: DecodedObjects,
+    pub decoded: Arc<DecodedObjects>,
     /// Counters.
     pub metrics: Metrics,
     /// Who asks.
@@ -84,7 +84,7 @@ impl ApiServer {
             store,
             registry,
             feed,
-            decoded: DecodedObjects::default(),
+            decoded: Arc::default(),
             metrics: Metrics::default(),
             boot: Boot::default(),
             discovery: Discovery::default(),

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::http::{Accept, IncludeObject, Query, Shape};
 use crate::registry::Resource;
-use crate::storage::{Item, write_partial};
+use crate::server::ApiServer;
+use crate::storage::{DecodedObjects, Item, write_partial};
 
 /// Writes objects of one resource in one shape.
 #[derive(Clone)]
@@ -19,14 +20,15 @@ pub struct Painter {
     pub shape: Shape,
     include: IncludeObject,
     now: jiff::Timestamp,
+    decoded: Arc<DecodedObjects>,
 }
 
 impl Painter {
-    /// A painter for what was negotiated; `now` gives ages.
+    /// A painter for what was negotiated; ages are those of now.
     ///
     /// # Errors
     /// 400 for an unknown `includeObject`.
-    pub fn new(resource: &Arc<Resource>, accept: Accept, query: &Query, now: jiff::Timestamp) -> Result<Self, ApiError> {
+    pub fn new(server: &Arc<ApiServer>, resource: &Arc<Resource>, accept: Accept, query: &Query) -> Result<Self, ApiError> {
         let include = match query.text("includeObject") {
             None | Some("Metadata") => IncludeObject::Metadata,
             Some("Object") => IncludeObject::Object,
@@ -34,7 +36,7 @@ impl Painter {
             Some(other) => return Err(ApiError::bad_request(format!("unrecognized includeObject value: {other:?}"))),
         };
         let shape = if accept.shape == Shape::Discovery { Shape::Object } else { accept.shape };
-        Ok(Self { resource: resource.clone(), shape, include, now })
+        Ok(Self { resource: resource.clone(), shape, include, now: server.world.now(), decoded: server.decoded.clone() })
     }
 
     /// The same with another time for ages.
@@ -76,7 +78,7 @@ impl Painter {
             Shape::Table => {
                 let mut out = Vec::with_capacity(1024);
                 self.table_head(&json!({"resourceVersion": revision.to_string()}), columns, &mut out);
-                self.row(stored, revision, &mut out);
+                self.row(&self.decode(stored, revision), stored, revision, &mut out);
                 out.extend_from_slice(b"]}");
                 Bytes::from(out)
             }
@@ -105,7 +107,10 @@ impl Painter {
         match self.shape {
             Shape::Object | Shape::Discovery => self.resource.head.splice_item(&item.value, item.revision, out),
             Shape::Partial => self.partial(&item.value, item.revision, out),
-            Shape::Table => self.row(&item.value, item.revision, out),
+            Shape::Table => match self.decoded.of_item(&self.resource.head, &self.resource.prefix, item) {
+                Some(object) => self.row(&object, &item.value, item.revision, out),
+                None => self.row(&self.decode(&item.value, item.revision), &item.value, item.revision, out),
+            },
         }
     }
 
@@ -135,16 +140,15 @@ impl Painter {
         );
     }
 
-    fn row(&self, stored: &[u8], revision: u64, out: &mut Vec<u8>) {
-        let object = self.decode(stored, revision);
-        let cells = Value::Array(self.resource.kind.cells(&object, self.now));
+    fn row(&self, object: &Value, stored: &[u8], revision: u64, out: &mut Vec<u8>) {
+        let cells = Value::Array(self.resource.kind.cells(object, self.now));
         out.extend_from_slice(b"{\"cells\":");
         out.extend_from_slice(cells.to_string().as_bytes());
         match self.include {
             IncludeObject::None => {}
             IncludeObject::Metadata => {
                 out.extend_from_slice(b",\"object\":");
-                write_partial(&object, out);
+                write_partial(object, out);
             }
             IncludeObject::Object => {
                 out.extend_from_slice(b",\"object\":");

@@ -25,7 +25,7 @@ pub struct PeerCertificate(pub Vec<u8>);
 pub(crate) struct LoopbackIdentity(pub Arc<User>);
 
 /// Bytes of certificates whose users are remembered, at most twice.
-const CERTIFICATE_BYTES: usize = 256 << 10;
+const CERTIFICATE_BYTES: usize = 128 << 10;
 /// Paths that nobody in particular may ask for.
 const OPEN_PATHS: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
 

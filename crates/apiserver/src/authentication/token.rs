@@ -23,7 +23,7 @@ const P256_PREFIX: [u8; 26] = [
     0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 /// Bytes of tokens remembered as good, at most twice.
-const REMEMBERED_BYTES: usize = 1 << 20;
+const REMEMBERED_BYTES: usize = 256 << 10;
 
 /// Why a token was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -21,7 +21,7 @@ pub fn all() -> Vec<Wanted> {
 }
 
 fn of(document: &str) -> Vec<Wanted> {
-    let data: Value = serde_json::from_str(document).expect("the built-in document parses");
+    let mut data: Value = serde_json::from_str(document).expect("the built-in document parses");
     let mut wanted = Vec::new();
     let kinds: [(&str, &'static str, &'static str, &str); 6] = [
         ("namespaces", "", "namespaces", "Namespace"),
@@ -32,28 +32,28 @@ fn of(document: &str) -> Vec<Wanted> {
         ("priorityclasses", "scheduling.k8s.io", "priorityclasses", "PriorityClass"),
     ];
     for (key, group, plural, kind) in kinds {
-        for entry in list(&data, &format!("/{key}")) {
-            wanted.push(Wanted { group, plural, object: object(entry, group, kind) });
+        if let Some(Value::Array(entries)) = data.get_mut(key).map(Value::take) {
+            wanted.extend(entries.into_iter().map(|entry| Wanted { group, plural, object: object(entry, group, kind) }));
         }
     }
     wanted
 }
 
 /// An entry of the document as an object: name, namespace, labels and annotations are its metadata.
-fn object(entry: &Value, group: &str, kind: &str) -> Value {
+fn object(entry: Value, group: &str, kind: &str) -> Value {
     let mut object = json!({"apiVersion": daruma_api::gvk::api_version(group, "v1"), "kind": kind, "metadata": {}});
-    let Some(fields) = entry.as_object() else { return object };
+    let Value::Object(fields) = entry else { return object };
     for (key, value) in fields {
         if matches!(key.as_str(), "name" | "namespace" | "labels" | "annotations") {
-            object["metadata"][key] = value.clone();
+            object["metadata"][key] = value;
         } else {
-            object[key] = value.clone();
+            object[key] = value;
         }
     }
     match kind {
         "Namespace" => object["status"] = json!({"phase": "Active"}),
         "PriorityClass" => {
-            let name = text(entry, "/name");
+            let name = text(&object, "/metadata/name");
             let what = if name == "system-node-critical" {
                 "Used for system critical pods that must not be moved from their current node."
             } else {

@@ -15,6 +15,9 @@ impl Query {
             true => percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy().into_owned(),
             false => part.to_owned(),
         };
+        if text.is_empty() {
+            return Self::default();
+        }
         let pairs = text
             .split('&')
             .filter(|pair| !pair.is_empty())

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::Head;
+use super::{Head, Item};
 use crate::recent::Recent;
 
 /// Bytes of stored forms whose decoded ones are kept, at most twice. These are up to twenty times as large; where little is
 /// written they are few, for what is not used goes with what is written.
-const LIMIT_BYTES: usize = 256 << 10;
+const LIMIT_BYTES: usize = 128 << 10;
 
 /// Decoded objects by store key.
 pub struct DecodedObjects(Mutex<Recent<Arc<Decoded>>>);
@@ -42,16 +42,27 @@ impl DecodedObjects {
     /// # Errors
     /// Bytes that are not the stored form of an object.
     pub fn get(&self, head: &Head, key: &str, stored: &Bytes, revision: u64) -> Result<Arc<Value>, serde_json::Error> {
-        if head.is_renewed() {
-            return head.decode(stored, revision).map(Arc::new);
-        }
-        let known = self.0.lock().expect("no panic while held").get(key.as_bytes());
-        if let Some(known) = known.filter(|known| known.revision == revision && known.stored == *stored) {
-            return Ok(known.object.clone());
+        if let Some(known) = self.known(head, key, stored, revision) {
+            return Ok(known);
         }
         let object = Arc::new(head.decode(stored, revision)?);
-        self.insert(key, stored, revision, object.clone());
+        if !head.is_renewed() {
+            self.insert(key, stored, revision, object.clone());
+        }
         Ok(object)
+    }
+
+    /// An object of the watch cache below `prefix`, where it is known. Nothing is kept: this is for those who go through many.
+    pub fn of_item(&self, head: &Head, prefix: &str, item: &Item) -> Option<Arc<Value>> {
+        self.known(head, &[prefix, &item.key].concat(), &item.value, item.revision)
+    }
+
+    fn known(&self, head: &Head, key: &str, stored: &Bytes, revision: u64) -> Option<Arc<Value>> {
+        if head.is_renewed() {
+            return None;
+        }
+        let known = self.0.lock().expect("no panic while held").get(key.as_bytes())?;
+        (known.revision == revision && known.stored == *stored).then(|| known.object.clone())
     }
 
     /// Keeps an object that was encoded to `stored` and written at `revision`.

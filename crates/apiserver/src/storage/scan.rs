@@ -89,11 +89,11 @@ impl<'a> Scanner<'a> {
         let rest = self.text.get(self.at..)?.strip_prefix(b"\"")?;
         let mut length = 0;
         loop {
-            match *rest.get(length)? {
-                b'"' => break,
-                b'\\' => length += 2,
-                _ => length += 1,
+            length += memchr::memchr2(b'"', b'\\', rest.get(length..)?)?;
+            if rest[length] == b'"' {
+                break;
             }
+            length += 2;
         }
         self.at += length + 2;
         Some(&rest[..length])

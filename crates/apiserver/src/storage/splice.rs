@@ -254,7 +254,7 @@ fn encode(head: &[u8], object: &Value) -> Bytes {
 pub fn write_partial(object: &Value, out: &mut Vec<u8>) {
     out.extend_from_slice(PARTIAL);
     let nothing = Value::Object(serde_json::Map::new());
-    serde_json::to_writer(&mut *out, object.get("metadata").unwrap_or(&nothing)).expect("writing to memory does not fail");
+    document::write(object.get("metadata").unwrap_or(&nothing), out);
     out.push(b'}');
 }
 
@@ -263,9 +263,9 @@ fn field(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) {
         out.push(b',');
     }
     *first = false;
-    serde_json::to_writer(&mut *out, key).expect("writing to memory does not fail");
+    document::write_text(key, out);
     out.push(b':');
-    serde_json::to_writer(&mut *out, value).expect("writing to memory does not fail");
+    document::write(value, out);
 }
 
 /// Decimal digits of `number` at the end of `buffer`.
