@@ -181,8 +181,8 @@ impl Binding {
     }
 }
 
-/// What was read of objects, by their keys, and at which revisions they were.
-type Read<T> = BTreeMap<Arc<str>, (u64, Arc<T>)>;
+/// What was read of objects, by their keys, and the objects themselves.
+type Read<T> = BTreeMap<Arc<str>, (Arc<Item>, Arc<T>)>;
 
 /// All roles and bindings, decoded. What has not changed is shared with the index before.
 #[derive(Debug, Clone, Default)]
@@ -296,7 +296,7 @@ impl Rbac {
             let mut new = Index::clone(index);
             if is_new(0) {
                 new.written = Arc::new(read(cluster_roles, &index.written, cluster_role));
-                new.cluster_roles = Arc::new(united(cluster_roles, &new.written));
+                new.cluster_roles = Arc::new(united(&new.written));
             }
             if is_new(1) {
                 let rules = |item: &Item| decode::<RoleDocument>(item).rules.unwrap_or_default();
@@ -317,10 +317,10 @@ impl Rbac {
 /// Reads the objects of a resource that have changed since `before`.
 fn read<T>(resource: &Resource, before: &Read<T>, of: impl Fn(&Item) -> T) -> Read<T> {
     let one = |item: &Arc<Item>| match before.get(&item.key) {
-        Some((revision, known)) if *revision == item.revision => known.clone(),
+        Some((same, known)) if Arc::ptr_eq(same, item) => known.clone(),
         _ => Arc::new(of(item)),
     };
-    resource.cache.snapshot(0).objects.values().map(|item| (item.key.clone(), (item.revision, one(item)))).collect()
+    resource.cache.snapshot(0).objects.values().map(|item| (item.key.clone(), (item.clone(), one(item)))).collect()
 }
 
 fn cluster_role(item: &Item) -> ClusterRole {
@@ -333,25 +333,25 @@ fn cluster_role(item: &Item) -> ClusterRole {
 }
 
 /// The rules of all cluster roles: an aggregated one has those of the roles that it selects.
-fn united(cluster_roles: &Resource, written: &Read<ClusterRole>) -> BTreeMap<Arc<str>, Arc<Vec<Rule>>> {
-    let snapshot = cluster_roles.cache.snapshot(0);
+fn united(written: &Read<ClusterRole>) -> BTreeMap<Arc<str>, Arc<Vec<Rule>>> {
     let mut all: BTreeMap<_, _> = written.iter().map(|(name, (_, role))| (name.clone(), role.rules.clone())).collect();
     let aggregated: Vec<_> = written.iter().filter_map(|(name, (_, role))| Some((name, role.aggregated.as_deref()?))).collect();
     // An aggregated role may select another one: as many rounds as there are such roles reach the end.
     for _ in 0..aggregated.len().min(4) {
         let mut changed = false;
         for (name, selectors) in &aggregated {
-            let mut union: Vec<Rule> = Vec::new();
-            for item in snapshot.objects.values().filter(|item| item.key != **name) {
+            let mut union: Vec<&Rule> = Vec::new();
+            for (item, _) in written.values().filter(|(item, _)| item.key != **name) {
                 if selectors.iter().any(|selector| selector.matches_with(|key| item.label(key))) {
                     for rule in all.get(&item.key).into_iter().flat_map(|rules| rules.iter()) {
-                        if !union.contains(rule) {
-                            union.push(rule.clone());
+                        if !union.contains(&rule) {
+                            union.push(rule);
                         }
                     }
                 }
             }
-            if all.get(*name).is_none_or(|rules| **rules != union) {
+            if all.get(*name).is_none_or(|rules| !rules.iter().eq(union.iter().copied())) {
+                let union = union.into_iter().cloned().collect();
                 all.insert((*name).clone(), Arc::new(union));
                 changed = true;
             }

@@ -13,7 +13,7 @@ use crate::recent::Recent;
 
 /// Bytes of stored forms whose decoded ones are kept, at most twice. These are up to twenty times as large; where little is
 /// written they are few, for what is not used goes with what is written.
-const LIMIT_BYTES: usize = 128 << 10;
+const LIMIT_BYTES: usize = 192 << 10;
 
 /// Decoded objects by store key.
 pub struct DecodedObjects(Mutex<Recent<Arc<Decoded>>>);
@@ -68,7 +68,7 @@ impl DecodedObjects {
     /// Keeps an object that was encoded to `stored` and written at `revision`.
     pub fn written(&self, head: &Head, key: &str, stored: &Bytes, revision: u64, mut object: Value) {
         if head.settle(&mut object, revision) {
-            debug_assert_eq!(head.decode(stored, revision).ok().as_ref(), Some(&object), "{key}");
+            debug_assert_eq!(head.encode(&object), *stored, "{key}");
             self.insert(key, stored, revision, Arc::new(object));
         }
     }
