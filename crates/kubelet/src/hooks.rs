@@ -58,15 +58,15 @@ pub async fn run(
         let Some(port) = port_number(spec, &get.port) else { return failed(format!("invalid port: {:?}", get.port)) };
         let target = HttpTarget {
             https: get.scheme.as_deref() == Some("HTTPS"),
-            host,
+            host: &host,
             port,
-            path: path.clone(),
-            headers: get.http_headers.iter().flatten().map(|header| (header.name.clone(), header.value.clone())).collect(),
-            user_agent: "kube-lifecycle/1.36".into(),
+            path: &path,
+            headers: get.http_headers.as_deref().unwrap_or_default(),
+            user_agent: "kube-lifecycle/1.36",
         };
         return match shared.world.timeout(HTTP_LIMIT, http_get(shared, &target)).await {
-            Ok(Ok((status, _))) if (200..400).contains(&status) => Ok(()),
-            Ok(Ok((status, _))) => failed(format!("HTTP status {status}")),
+            Ok(Ok(status)) if (200..400).contains(&status) => Ok(()),
+            Ok(Ok(status)) => failed(format!("HTTP status {status}")),
             Ok(Err(error)) => failed(error),
             Err(_) => failed("no answer in time".into()),
         };

@@ -4,6 +4,7 @@
 
 pub mod check;
 mod grpc;
+mod http;
 pub mod state;
 
 use std::collections::BTreeMap;

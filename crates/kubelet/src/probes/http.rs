@@ -1,0 +1,295 @@
+//! A GET request on a connection of its own, and of the answer what says how it went.
+//!
+//! No client of everything that HTTP can do: every container is asked every few seconds, so there is one request without a
+//! body, nothing is kept for another, and an answer's body is only waited for. Redirects are answers.
+//!
+//! Source: kubernetes pkg/probe/http.
+
+use std::borrow::Cow;
+
+use daruma_api::core::v1::HTTPHeader;
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Longest body that is waited for (`maxRespBodyLength`).
+const BODY_BYTES: usize = 10 * 1024;
+/// Longest head of an answer.
+const HEAD_BYTES: usize = 400 * 1024;
+/// Most headers of an answer.
+const HEADERS: usize = 100;
+/// Room for most requests and answers.
+const ROOM: usize = 1024;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpTarget<'a> {
+    /// With TLS, whose certificate is not looked at.
+    pub https: bool,
+    /// Host name or address.
+    pub host: &'a str,
+    /// Port.
+    pub port: u16,
+    /// Path and query.
+    pub path: &'a str,
+    /// Headers.
+    pub headers: &'a [HTTPHeader],
+    /// User agent where the headers name none.
+    pub user_agent: &'a str,
+}
+
+impl HttpTarget<'_> {
+    /// The URL, for a person.
+    pub fn url(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority(), self.absolute_path())
+    }
+
+    fn authority(&self) -> String {
+        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+    }
+
+    fn absolute_path(&self) -> Cow<'_, str> {
+        if self.path.starts_with('/') { Cow::Borrowed(self.path) } else { Cow::Owned(["/", self.path].concat()) }
+    }
+
+    /// The request as it is sent.
+    ///
+    /// # Errors
+    /// Path or headers are none of HTTP.
+    fn request(&self) -> Result<String, String> {
+        let path = PathAndQuery::try_from(&*self.absolute_path()).map_err(|error| format!("invalid URL: {error}"))?;
+        let mut request = String::with_capacity(ROOM);
+        for part in ["GET ", path.as_str(), " HTTP/1.1\r\n"] {
+            request.push_str(part);
+        }
+        let mut add = |name: &str, value: &str| {
+            for part in [name, ": ", value, "\r\n"] {
+                request.push_str(part);
+            }
+        };
+        let named = |name: &str| self.headers.iter().any(|header| header.name.eq_ignore_ascii_case(name));
+        if !named("host") {
+            add("Host", &self.authority());
+        }
+        if !named("user-agent") {
+            add("User-Agent", self.user_agent);
+        }
+        if !named("accept") {
+            add("Accept", "*/*");
+        }
+        for HTTPHeader { name, value } in self.headers {
+            HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
+            HeaderValue::from_str(value).map_err(|error| error.to_string())?;
+            add(name, value);
+        }
+        add("Connection", "close");
+        request.push_str("\r\n");
+        Ok(request)
+    }
+}
+
+/// Asks, and gives the status of the answer once its body has come as well.
+///
+/// # Errors
+/// The request is none of HTTP, or no answer came: for a person.
+pub(super) async fn get<S>(mut stream: S, target: &HttpTarget<'_>) -> Result<u16, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let lost = |error: std::io::Error| error.to_string();
+    stream.write_all(target.request()?.as_bytes()).await.map_err(lost)?;
+    stream.flush().await.map_err(lost)?;
+    let mut answer = Vec::with_capacity(ROOM);
+    let head = loop {
+        if stream.read_buf(&mut answer).await.map_err(lost)? == 0 {
+            return Err("EOF".to_owned());
+        }
+        if let Some(head) = final_head(&mut answer)? {
+            break head;
+        }
+        if answer.len() > HEAD_BYTES {
+            return Err("net/http: server response headers exceeded the limit".to_owned());
+        }
+    };
+    // Only the status counts: a longer body is cut off, and so is one that breaks.
+    while !head.body.is_whole(&answer) && answer.len() <= BODY_BYTES {
+        if !matches!(stream.read_buf(&mut answer).await, Ok(1..)) {
+            break;
+        }
+    }
+    Ok(head.status)
+}
+
+/// How the end of a body is known.
+#[derive(Debug, PartialEq, Eq)]
+enum Body {
+    Bytes(u64),
+    Chunks,
+    UntilEnd,
+}
+
+impl Body {
+    /// Whether no more will come behind what is there.
+    fn is_whole(&self, content: &[u8]) -> bool {
+        match self {
+            Self::Bytes(count) => content.len() as u64 >= *count,
+            Self::Chunks => has_last_chunk(content),
+            Self::UntilEnd => false,
+        }
+    }
+}
+
+fn has_last_chunk(mut content: &[u8]) -> bool {
+    loop {
+        match httparse::parse_chunk_size(content) {
+            Ok(httparse::Status::Complete((_, 0))) => return true,
+            Ok(httparse::Status::Complete((start, size))) => {
+                // Behind each chunk there is a line break.
+                let end = usize::try_from(size).ok().and_then(|size| start.checked_add(size)?.checked_add(2));
+                let Some(rest) = end.and_then(|end| content.get(end..)) else { return false };
+                content = rest;
+            }
+            Ok(httparse::Status::Partial) => return false,
+            // Nobody knows what comes behind it.
+            Err(httparse::InvalidChunkSize) => return true,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Head {
+    status: u16,
+    body: Body,
+}
+
+/// Takes the heads that are there whole out of `answer` up to the one that says how it went: before it there may be others
+/// (100 Continue, 103 Early Hints).
+fn final_head(answer: &mut Vec<u8>) -> Result<Option<Head>, String> {
+    loop {
+        let Some((bytes, head)) = parse(answer)? else { return Ok(None) };
+        answer.drain(..bytes);
+        if head.status == 101 || !(100..200).contains(&head.status) {
+            return Ok(Some(head));
+        }
+    }
+}
+
+fn parse(answer: &[u8]) -> Result<Option<(usize, Head)>, String> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut head = httparse::Response::new(&mut headers);
+    let malformed = || {
+        let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
+        format!("net/http: HTTP/1.x transport connection broken: malformed HTTP response {line:?}")
+    };
+    let bytes = match head.parse(answer) {
+        Ok(httparse::Status::Complete(bytes)) => bytes,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(malformed()),
+    };
+    let status = head.code.ok_or_else(malformed)?;
+    let mut body = Body::UntilEnd;
+    for header in &*head.headers {
+        if header.name.eq_ignore_ascii_case("transfer-encoding") {
+            // It counts more than any length; only chunks say themselves where they end.
+            let codings = header.value.to_ascii_lowercase();
+            body = if codings.trim_ascii_end().ends_with(b"chunked") { Body::Chunks } else { Body::UntilEnd };
+            break;
+        }
+        if header.name.eq_ignore_ascii_case("content-length") {
+            let count = std::str::from_utf8(header.value).ok().and_then(|value| value.trim().parse().ok());
+            body = Body::Bytes(count.ok_or_else(malformed)?);
+        }
+    }
+    if status < 200 || matches!(status, 204 | 304) {
+        body = Body::Bytes(0);
+    }
+    Ok(Some((bytes, Head { status, body })))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// Asks somebody who sends these pieces and then keeps still, or closes where the last one is empty.
+    fn ask(pieces: &'static [&'static str]) -> Result<u16, String> {
+        daruma_sim::run(1, |world| async move {
+            let (near, mut far) = tokio::io::duplex(64 * 1024);
+            let sending = world.clone();
+            let task = world.spawn("server", async move {
+                for piece in pieces {
+                    if piece.is_empty() {
+                        return;
+                    }
+                    far.write_all(piece.as_bytes()).await.expect("somebody reads");
+                    sending.sleep(std::time::Duration::from_millis(1)).await;
+                }
+                std::future::pending().await
+            });
+            let target =
+                HttpTarget { https: false, host: "10.0.0.1", port: 80, path: "x", headers: &[], user_agent: "kube-probe/1.36" };
+            let answer = world.timeout(std::time::Duration::from_secs(1), get(near, &target)).await;
+            task.abort();
+            answer.unwrap_or_else(|_| Err("no end".to_owned()))
+        })
+    }
+
+    #[track_caller]
+    fn check(pieces: &'static [&'static str], expected: Result<u16, &str>) {
+        assert_eq!(ask(pieces), expected.map_err(str::to_owned), "{pieces:?}");
+    }
+
+    #[test]
+    fn answers() {
+        check(&["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"], Ok(200));
+        check(&["HTTP/1.1 302 Found\r\nLocation: /else", "where\r\ncontent-length:0\r\n\r\n"], Ok(302));
+        check(&["HTTP/1.1 503 \r\nContent-Length: 5\r\n\r\nno", "pe", "."], Ok(503));
+        check(&["HTTP/1.1 204 No Content\r\n\r\n"], Ok(204));
+        check(&["HTTP/1.1 101 Switching Protocols\r\n\r\n"], Ok(101));
+        check(&["HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 2", "00 OK\r\nContent-Length: 0\r\n\r\n"], Ok(200));
+        check(&["HTTP/1.0 200 OK\r\n\r\nall that comes", ""], Ok(200));
+        check(&["HTTP/1.0 200 OK\r\n\r\nno end"], Err("no end"));
+        check(&["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"], Err("no end"));
+        check(&["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", ""], Ok(200));
+        check(&["HTTP/1.1 200 OK\r\n", ""], Err("EOF"));
+        check(&["", ""], Err("EOF"));
+        let broken = "net/http: HTTP/1.x transport connection broken: malformed HTTP response \"SSH-2.0-OpenSSH\"";
+        check(&["SSH-2.0-OpenSSH\r\n"], Err(broken));
+    }
+
+    #[test]
+    fn bodies_in_chunks() {
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: Chunked\r\n\r\n";
+        check(Box::leak(Box::new([head, "4\r\nwiki\r\n5;x=y\r\npe", "dia\r\n0\r\n\r\n"])), Ok(200));
+        check(Box::leak(Box::new([head, "4\r\nwiki\r\n0"])), Err("no end"));
+        check(Box::leak(Box::new([head, "4\r\nwiki\r\nz\r\n"])), Ok(200));
+        check(
+            Box::leak(Box::new([
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n",
+                &*"x".repeat(BODY_BYTES).leak(),
+            ])),
+            Ok(200),
+        );
+    }
+
+    #[test]
+    fn requests() {
+        let header = |name: &str, value: &str| HTTPHeader { name: name.to_owned(), value: value.to_owned() };
+        let request = |path: &str, host: &str, headers: &[HTTPHeader]| {
+            HttpTarget { https: false, host, port: 8080, path, headers, user_agent: "kube-probe/1.36" }.request()
+        };
+        let plain = "GET /live?a=b HTTP/1.1\r\nHost: 10.0.0.1:8080\r\nUser-Agent: kube-probe/1.36\r\nAccept: */*\r\nConnection: close\r\n\r\n";
+        assert_eq!(request("live?a=b#there", "10.0.0.1", &[]), Ok(plain.to_owned()));
+        let own = [header("host", "web.example"), header("X-Probe", "a"), header("X-Probe", "b"), header("USER-AGENT", "me")];
+        let told = "GET / HTTP/1.1\r\nAccept: */*\r\nhost: web.example\r\nX-Probe: a\r\nX-Probe: b\r\nUSER-AGENT: me\r\nConnection: close\r\n\r\n";
+        assert_eq!(request("/", "fd00::1", &own), Ok(told.to_owned()));
+        assert!(request("/", "fd00::1", &[]).is_ok_and(|request| request.contains("Host: [fd00::1]:8080\r\n")));
+        assert_eq!(request("/a b", "10.0.0.1", &[]), Err("invalid URL: invalid uri character".to_owned()));
+        for (name, value) in [("X Probe", "a"), ("X-Probe", "a\r\nHost: b")] {
+            assert!(request("/", "10.0.0.1", &[header(name, value)]).is_err(), "{name:?} {value:?}");
+        }
+    }
+}
