@@ -38,12 +38,16 @@ pub fn grace(pod: &Pod, spec: &Spec, why: Why) -> i64 {
 
 /// The specification of a container by its name.
 pub fn spec_of(pod: &Pod, name: &str) -> Option<Spec> {
-    let spec = pod.spec.as_ref()?;
-    let plain =
-        spec.containers.iter().chain(spec.init_containers.iter().flatten()).find(|container| container.name == name).cloned();
-    plain.or_else(|| {
-        spec.ephemeral_containers.iter().flatten().find(|container| container.name == name).map(ephemeral_as_container)
+    lasting_spec_of(pod, name).cloned().or_else(|| {
+        let mut ephemeral = pod.spec.as_ref()?.ephemeral_containers.iter().flatten();
+        ephemeral.find(|container| container.name == name).map(ephemeral_as_container)
     })
+}
+
+/// As [`spec_of`], ephemeral containers aside.
+pub fn lasting_spec_of<'a>(pod: &'a Pod, name: &str) -> Option<&'a Spec> {
+    let spec = pod.spec.as_ref()?;
+    spec.containers.iter().chain(spec.init_containers.iter().flatten()).find(|container| container.name == name)
 }
 
 /// Ends a container: event, pre-stop hook, stop signal, and after `grace` seconds the kill. Completes when it has

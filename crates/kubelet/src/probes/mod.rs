@@ -60,8 +60,8 @@ async fn run(shared: Arc<Shared>, cell: Arc<PodCell>, name: String, kind: Kind) 
         // From here on nothing is missed; a probe that has nothing to do waits for news only.
         let news = cell.news();
         let pod = cell.pod();
-        let Some(spec) = crate::kill::spec_of(&pod, &name) else { return };
-        let Some(probe) = kind.of(&spec) else { return };
+        let Some(spec) = crate::kill::lasting_spec_of(&pod, &name) else { return };
+        let Some(probe) = kind.of(spec) else { return };
         let seen = {
             let guard = cell.lock();
             guard.view.latest(&name).map(|container| {
@@ -87,7 +87,7 @@ async fn run(shared: Arc<Shared>, cell: Arc<PodCell>, name: String, kind: Kind) 
             Step::Wait(None) => news.await,
             Step::Set(result) => set(&shared, &cell, &container_id, kind, result),
             Step::Probe => {
-                let good = Box::pin(ask(&shared, &cell, &pod, &spec, probe, kind, &container_id)).await;
+                let good = Box::pin(ask(&shared, &cell, &pod, spec, probe, kind, &container_id)).await;
                 if let Some(good) = good
                     && let Some(result) = state.observe(good, probe)
                 {
@@ -110,19 +110,19 @@ fn is_started(cell: &PodCell, name: &str) -> bool {
 
 fn set(shared: &Arc<Shared>, cell: &Arc<PodCell>, container_id: &str, kind: Kind, result: bool) {
     {
-        let mut state = cell.lock();
-        // A view of a container that is gone is cleaned with it.
-        let known: std::collections::BTreeSet<String> =
-            state.view.containers.iter().map(|container| container.id.clone()).collect();
+        let mut guard = cell.lock();
+        let state = &mut *guard;
         let map = match kind {
             Kind::Startup => &mut state.probed.startup,
             Kind::Liveness => &mut state.probed.liveness,
             Kind::Readiness => &mut state.probed.readiness,
         };
-        map.retain(|id, _| known.contains(id));
-        if map.insert(container_id.to_owned(), result) == Some(result) {
+        if map.get(container_id) == Some(&result) {
             return;
         }
+        // The results of containers that are gone go with them.
+        map.retain(|id, _| state.view.containers.iter().any(|container| container.id == *id));
+        map.insert(container_id.to_owned(), result);
     }
     look::tell(shared, cell, false);
     if kind != Kind::Readiness {
