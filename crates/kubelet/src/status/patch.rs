@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 /// The patch document, or `None` where nothing that the kubelet owns differs.
 pub fn status_patch(uid: &str, old: &PodStatus, new: &PodStatus) -> Option<Value> {
+    let (old, new) = differing(old, new)?;
     let (Ok(Value::Object(mut before)), Ok(Value::Object(mut after))) = (serde_json::to_value(old), serde_json::to_value(new))
     else {
         return None;
@@ -44,6 +45,47 @@ pub fn status_patch(uid: &str, old: &PodStatus, new: &PodStatus) -> Option<Value
         status.insert(field.clone(), Value::Null);
     }
     (!status.is_empty()).then(|| json!({"metadata": {"uid": uid}, "status": status}))
+}
+
+/// Both with nothing but the fields in which they differ; `None` where they do not.
+fn differing(old: &PodStatus, new: &PodStatus) -> Option<(PodStatus, PodStatus)> {
+    let (mut before, mut after) = (PodStatus::default(), PodStatus::default());
+    let mut differ = false;
+    macro_rules! compare {
+        ($($field:ident),* $(,)?) => {
+            // Every field is named, or this does not compile.
+            let PodStatus { $($field: _),* } = old;
+            $(if old.$field != new.$field {
+                differ = true;
+                before.$field.clone_from(&old.$field);
+                after.$field.clone_from(&new.$field);
+            })*
+        };
+    }
+    compare!(
+        allocated_resources,
+        conditions,
+        container_statuses,
+        ephemeral_container_statuses,
+        extended_resource_claim_status,
+        host_ip,
+        host_ips,
+        init_container_statuses,
+        message,
+        node_allocatable_resource_claim_statuses,
+        nominated_node_name,
+        observed_generation,
+        phase,
+        pod_ip,
+        pod_ips,
+        qos_class,
+        reason,
+        resize,
+        resource_claim_statuses,
+        resources,
+        start_time,
+    );
+    differ.then_some((before, after))
 }
 
 /// An item of a merged list, with `null` for what its former self had and it has not.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use daruma_api::core::v1::Pod;
+use daruma_api::core::v1::{Pod, PodStatus};
 use daruma_api::meta::ObjectExt;
 use daruma_client::{ClientError, DeleteOptions, Patch};
 
@@ -55,8 +55,9 @@ pub async fn send(shared: &Shared, cell: &PodCell) -> Result<(), ClientError> {
         (object, state.status.clone())
     };
     let (Some(object), Some(mut status)) = (object, status) else { return Ok(()) };
-    let api = object.status.clone().unwrap_or_default();
-    keep_foreign_conditions(&api, &mut status);
+    let nothing = PodStatus::default();
+    let api = object.status.as_ref().unwrap_or(&nothing);
+    keep_foreign_conditions(api, &mut status);
     if cell.is_static() {
         // The mirror has a generation of its own.
         status.observed_generation = object.metadata.generation;
@@ -65,7 +66,7 @@ pub async fn send(shared: &Shared, cell: &PodCell) -> Result<(), ClientError> {
         }
     }
     let pods = shared.client.namespaced::<Pod>(object.namespace());
-    if let Some(patch) = status_patch(object.uid(), &api, &status) {
+    if let Some(patch) = status_patch(object.uid(), api, &status) {
         match pods.patch_status(object.name(), &Patch::Strategic(patch)).await {
             Ok(updated) => keep(cell, updated),
             // Gone, or another pod of the same name: the watch tells.

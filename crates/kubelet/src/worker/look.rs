@@ -1,5 +1,6 @@
 //! Looking at what runs, and telling it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use daruma_api::core::v1::{PodCondition, PodStatus};
@@ -56,18 +57,22 @@ async fn read_messages(shared: &Shared, cell: &PodCell, view: &PodView) {
     state.messages.retain(|id, _| view.by_id(id).is_some());
 }
 
-/// Generates the status from what is known and wakes the sender where it changed.
-pub fn tell(shared: &Arc<Shared>, cell: &PodCell, terminal: bool) -> PodStatus {
+/// Generates the status from what is known and wakes the sender where it changed; gives the phase.
+pub fn tell(shared: &Arc<Shared>, cell: &PodCell, terminal: bool) -> Option<String> {
     let host_ips = shared.host_ips();
-    let mut state = cell.lock();
-    let api = state.mirror.as_ref().unwrap_or(&state.pod).status.clone().unwrap_or_default();
+    let mut guard = cell.lock();
+    let state = &mut *guard;
+    let object = state.mirror.as_ref().unwrap_or(&state.pod);
+    let nothing = PodStatus::default();
+    let api = object.status.as_ref().unwrap_or(&nothing);
     // An address is remembered by the kubelet that saw it (its PLEG's cache, in the real one). So after a reboot
     // the pod has none until it has a new sandbox.
-    let old = state.status.clone().unwrap_or_else(|| {
+    let first = || {
         let told = PodStatus { pod_ip: None, pod_ips: None, ..api.clone() };
         // A static pod starts anew with its kubelet, however it ended before (a shutdown of the node).
         if cell.is_static() { PodStatus { phase: None, reason: None, message: None, ..told } } else { told }
-    });
+    };
+    let old = state.status.as_ref().map_or_else(|| Cow::Owned(first()), Cow::Borrowed);
     let mut fresh = status::generate(&Inputs {
         pod: &state.pod,
         old: &old,
@@ -83,33 +88,27 @@ pub fn tell(shared: &Arc<Shared>, cell: &PodCell, terminal: bool) -> PodStatus {
         kubelet_started_at: shared.started_at,
         now: shared.now(),
     });
+    let phase = fresh.phase.clone();
     // A pod is not final while anything of it may run.
     let sent = |phase: &Option<String>| status::is_terminal(phase.as_deref());
     if sent(&fresh.phase) && !sent(&api.phase) && !sent(&old.phase) && state.view.running().next().is_some() {
-        let real = fresh.clone();
         fresh.phase.clone_from(&old.phase);
         fresh.reason.clone_from(&old.reason);
         fresh.message.clone_from(&old.message);
         if !api.conditions.iter().flatten().any(is_disruption) {
             fresh.conditions.get_or_insert_default().retain(|condition| !is_disruption(condition));
         }
-        let changed = state.status.as_ref() != Some(&fresh);
-        state.status = Some(fresh);
-        drop(state);
-        if changed {
-            cell.status_changed();
-            cell.tell_news();
-        }
-        return real;
     }
     let changed = state.status.as_ref() != Some(&fresh);
-    state.status = Some(fresh.clone());
-    drop(state);
+    if changed {
+        state.status = Some(fresh);
+    }
+    drop(guard);
     if changed {
         cell.status_changed();
         cell.tell_news();
     }
-    fresh
+    phase
 }
 
 fn is_disruption(condition: &PodCondition) -> bool {

@@ -36,14 +36,14 @@ pub(super) async fn sync(shared: &Arc<Shared>, cell: &Arc<PodCell>, probes: &mut
     let Some(spec) = &pod.spec else { return None };
     let view = look(shared, cell).await;
     let mut next = Due(deadline(shared, cell, &pod));
-    let status = tell(shared, cell, false);
+    let phase = tell(shared, cell, false);
     if view.sandboxes.is_empty()
         && let Some(rest) = deadline(shared, cell, &pod)
     {
         // The start time is known only now that it has been told.
         next.within(rest);
     }
-    if is_terminal(status.phase.as_deref()) {
+    if is_terminal(phase.as_deref()) {
         cell.end(pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30));
         return Some(Duration::ZERO);
     }
