@@ -25,7 +25,8 @@ pub async fn run(shared: Arc<Shared>) {
     let mut last: Option<Arc<Lease>> = None;
     loop {
         let started = shared.world.monotonic();
-        renew(&shared, &api, &mut last).await;
+        // Boxed, so that the wait in between, which is nearly all the time, takes no room for the calls.
+        Box::pin(renew(&shared, &api, &mut last)).await;
         let rest = period.saturating_sub(shared.world.monotonic().saturating_sub(started));
         // A little earlier or later, so that many nodes do not beat as one.
         let jitter = period.mul_f64(0.04 * shared.world.random.unit());

@@ -3,7 +3,7 @@
 //! Source: kubernetes pkg/kubelet/config/file.go.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -22,17 +22,17 @@ pub async fn run(shared: Arc<Shared>) {
         shared.files_read.store(true, Ordering::Release);
         return;
     };
-    let mut known: BTreeMap<PathBuf, (Vec<u8>, Option<Arc<Pod>>)> = BTreeMap::new();
+    let mut known: BTreeMap<String, Manifest> = BTreeMap::new();
     loop {
         let changes = shared.world.disk.changes();
         let mut found_at = None;
         if let Some(files) = read(&shared, &directory).await {
             found_at = changes;
             let changed = files.len() != known.len()
-                || files.iter().any(|(path, content)| known.get(path).is_none_or(|(old, _)| old != content));
+                || files.iter().any(|(name, content)| known.get(name).is_none_or(|old| old.content != *content));
             if changed {
-                known = files.into_iter().map(|(path, content)| parse(&shared, path, content, &known)).collect();
-                apply(&shared, known.values().filter_map(|(_, pod)| pod.clone()).collect());
+                known = files.into_iter().map(|(name, content)| parse(&shared, &directory, name, content, &mut known)).collect();
+                apply(&shared, known.values().filter_map(|manifest| manifest.pod.clone()).collect());
             }
             if !shared.files_read.swap(true, Ordering::AcqRel) {
                 remove_orphans(&shared).await;
@@ -49,8 +49,14 @@ pub async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// The manifests' content by path; `None` where the directory cannot be read.
-async fn read(shared: &Shared, directory: &Path) -> Option<BTreeMap<PathBuf, Vec<u8>>> {
+/// A file, and the pod that it describes, where it describes one.
+struct Manifest {
+    content: Vec<u8>,
+    pod: Option<Arc<Pod>>,
+}
+
+/// The files' names and contents; `None` where the directory cannot be read.
+async fn read(shared: &Shared, directory: &Path) -> Option<Vec<(String, Vec<u8>)>> {
     let entries = match shared.world.disk.read_dir(directory).await {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![],
@@ -59,30 +65,32 @@ async fn read(shared: &Shared, directory: &Path) -> Option<BTreeMap<PathBuf, Vec
             return None;
         }
     };
-    let mut files = BTreeMap::new();
+    let mut files = Vec::new();
     for (name, kind) in entries {
         if name.starts_with('.') || kind == EntryKind::Directory {
             continue;
         }
-        let path = directory.join(name);
-        if let Ok(content) = shared.world.disk.read(&path).await {
-            files.insert(path, content);
+        if let Ok(content) = shared.world.disk.read(&directory.join(&name)).await {
+            files.push((name, content));
         }
     }
     Some(files)
 }
 
-type Parsed = (PathBuf, (Vec<u8>, Option<Arc<Pod>>));
-
-fn parse(shared: &Shared, path: PathBuf, content: Vec<u8>, known: &BTreeMap<PathBuf, (Vec<u8>, Option<Arc<Pod>>)>) -> Parsed {
-    if let Some((old, pod)) = known.get(&path)
-        && *old == content
-    {
-        return (path, (content, pod.clone()));
+fn parse(
+    shared: &Shared,
+    directory: &Path,
+    name: String,
+    content: Vec<u8>,
+    known: &mut BTreeMap<String, Manifest>,
+) -> (String, Manifest) {
+    if let Some(same) = known.remove(&name).filter(|old| old.content == content) {
+        return (name, same);
     }
+    let path = directory.join(&name);
     let parsed = static_pod(&content, &path.display().to_string(), &shared.config.node_name, shared.now());
     let pod = parsed.map_err(|error| tracing::warn!(path = %path.display(), error, "cannot read a manifest")).ok().map(Arc::new);
-    (path, (content, pod))
+    (name, Manifest { content, pod })
 }
 
 /// Starts what is new and ends what is gone.
