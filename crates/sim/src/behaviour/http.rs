@@ -3,6 +3,7 @@
 //! Kept small: bodies of requests are skipped, chunked ones refused; no compression, no upgrade.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
@@ -15,6 +16,10 @@ use super::{best, time};
 
 /// Requests with longer headers are refused.
 const HEAD_BYTES: usize = 16 * 1024;
+/// Room for most requests.
+const ROOM: usize = 512;
+/// Most headers of a request.
+const HEADERS: usize = 100;
 /// A connection on which nothing is asked for so long is closed.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -63,47 +68,47 @@ impl HttpAnswers {
 }
 
 /// A request's head, as far as it matters.
-#[derive(Debug, PartialEq, Eq)]
 struct Head {
-    method: String,
+    /// Where it ends.
+    bytes: usize,
     path: String,
+    only_head: bool,
     body_bytes: u64,
     close: bool,
 }
 
 /// Why a request is refused.
-#[derive(Debug, PartialEq, Eq)]
 struct Refused(u16);
 
-fn parse(text: &[u8]) -> Result<Head, Refused> {
-    let text = std::str::from_utf8(text).map_err(|_| Refused(400))?;
-    let mut lines = text.split("\r\n");
-    let mut words = lines.next().unwrap_or_default().split(' ');
-    let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next()) else {
-        return Err(Refused(400));
+/// Reads a head; `None` where it is not there as a whole yet.
+fn parse(text: &[u8]) -> Result<Option<Head>, Refused> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    let bytes = match request.parse(text) {
+        Ok(httparse::Status::Complete(bytes)) => bytes,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::Version) => return Err(Refused(505)),
+        Err(_) => return Err(Refused(400)),
     };
-    let old = match version {
-        "HTTP/1.1" => false,
-        "HTTP/1.0" => true,
-        _ => return Err(Refused(505)),
-    };
+    let target = request.path.ok_or(Refused(400))?;
+    let old = request.version == Some(0);
     // A proxy's form of the target names the host as well.
     let path = target.split_once("://").map_or(target, |(_, rest)| rest.find('/').map_or("/", |slash| &rest[slash..]));
-    let mut head = Head { method: method.to_owned(), path: path.to_owned(), body_bytes: 0, close: old };
-    for line in lines.filter(|line| !line.is_empty()) {
-        let (name, value) = line.split_once(':').ok_or(Refused(400))?;
-        let value = value.trim();
-        match name.to_ascii_lowercase().as_str() {
-            "content-length" => head.body_bytes = value.parse().map_err(|_| Refused(400))?,
-            "transfer-encoding" => return Err(Refused(501)),
-            "connection" => {
-                let value = value.to_ascii_lowercase();
-                head.close = value.contains("close") || (old && !value.contains("keep-alive"));
-            }
-            _ => {}
+    let only_head = request.method == Some("HEAD");
+    let mut head = Head { bytes, path: path.to_owned(), only_head, body_bytes: 0, close: old };
+    for header in &*request.headers {
+        let is = |name| header.name.eq_ignore_ascii_case(name);
+        if is("content-length") {
+            let value = std::str::from_utf8(header.value).ok().and_then(|value| value.trim().parse().ok());
+            head.body_bytes = value.ok_or(Refused(400))?;
+        } else if is("transfer-encoding") {
+            return Err(Refused(501));
+        } else if is("connection") {
+            let value = String::from_utf8_lossy(header.value).to_ascii_lowercase();
+            head.close = value.contains("close") || (old && !value.contains("keep-alive"));
         }
     }
-    Ok(head)
+    Ok(Some(head))
 }
 
 fn reason(status: u16) -> &'static str {
@@ -129,12 +134,19 @@ fn reason(status: u16) -> &'static str {
 }
 
 fn render(answer: &HttpAnswer, only_head: bool, close: bool) -> Vec<u8> {
-    let tail = if close { "Connection: close\r\n" } else { "" };
     let bodiless = answer.status == 204 || answer.status == 304 || (100..200).contains(&answer.status);
-    let length = if bodiless { String::new() } else { format!("Content-Length: {}\r\n", answer.body.len()) };
     let body = if only_head || bodiless { "" } else { &answer.body };
-    let (status, reason) = (answer.status, reason(answer.status));
-    format!("HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\n{length}{tail}\r\n{body}").into_bytes()
+    let mut text = String::with_capacity(128 + body.len());
+    // Writing to a string does not fail.
+    let _ = write!(text, "HTTP/1.1 {} ", answer.status);
+    text.push_str(reason(answer.status));
+    text.push_str("\r\nContent-Type: text/plain\r\n");
+    if !bodiless {
+        let _ = write!(text, "Content-Length: {}\r\n", answer.body.len());
+    }
+    text.push_str(if close { "Connection: close\r\n\r\n" } else { "\r\n" });
+    text.push_str(body);
+    text.into_bytes()
 }
 
 /// Answers the requests of one connection until either side closes it. `answer` gives what is
@@ -146,16 +158,17 @@ pub async fn serve<A>(world: &World, mut stream: Box<dyn Stream>, mut answer: A)
 where
     A: FnMut(&str) -> HttpAnswer + Send,
 {
-    let mut buffer = Vec::new();
+    let mut buffer = Vec::with_capacity(ROOM);
     loop {
         let head = loop {
-            if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
-                let head = parse(&buffer[..end]);
-                buffer.drain(..end + 4);
-                break head;
-            }
-            if buffer.len() > HEAD_BYTES {
-                break Err(Refused(400));
+            match parse(&buffer) {
+                Ok(Some(head)) => {
+                    buffer.drain(..head.bytes);
+                    break Ok(head);
+                }
+                Ok(None) if buffer.len() > HEAD_BYTES => break Err(Refused(400)),
+                Ok(None) => {}
+                Err(refused) => break Err(refused),
             }
             match world.timeout(IDLE, stream.read_buf(&mut buffer)).await {
                 Ok(Ok(1..)) => {}
@@ -184,7 +197,7 @@ where
         if !answered.delay.is_zero() {
             world.sleep(answered.delay).await;
         }
-        stream.write_all(&render(&answered, head.method == "HEAD", head.close)).await?;
+        stream.write_all(&render(&answered, head.only_head, head.close)).await?;
         stream.flush().await?;
         if head.close {
             return stream.shutdown().await;

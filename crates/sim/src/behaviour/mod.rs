@@ -33,6 +33,8 @@ pub mod http;
 mod quantity;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -190,16 +192,45 @@ pub struct Identity {
     /// `${NODE_NAME}`.
     pub node_name: String,
     /// `${POD_IP}`.
-    pub pod_ip: String,
+    pub pod_ip: Option<IpAddr>,
 }
 
 impl Identity {
     /// Replaces the placeholders in `text`.
     pub fn fill(&self, text: &str) -> String {
-        if !text.contains("${") {
-            return text.to_owned();
+        self.fill_with(text, |_, _| false)
+    }
+
+    /// Replaces the placeholders in `text`, those too whose value `more` adds to what it is given.
+    pub fn fill_with(&self, text: &str, more: impl Fn(&str, &mut String) -> bool) -> String {
+        let mut filled = String::with_capacity(text.len() + 64);
+        let mut rest = text;
+        while let Some(start) = rest.find('$') {
+            let (before, from) = rest.split_at(start);
+            filled.push_str(before);
+            rest = match from.strip_prefix("${").and_then(|inner| inner.split_once('}')) {
+                Some(("POD_NAME", behind)) => {
+                    filled.push_str(&self.pod_name);
+                    behind
+                }
+                Some(("NODE_NAME", behind)) => {
+                    filled.push_str(&self.node_name);
+                    behind
+                }
+                Some(("POD_IP", behind)) => {
+                    // Writing to a string does not fail.
+                    let _ = self.pod_ip.map(|address| write!(filled, "{address}"));
+                    behind
+                }
+                Some((name, behind)) if more(name, &mut filled) => behind,
+                _ => {
+                    filled.push('$');
+                    &from[1..]
+                }
+            };
         }
-        text.replace("${POD_NAME}", &self.pod_name).replace("${NODE_NAME}", &self.node_name).replace("${POD_IP}", &self.pod_ip)
+        filled.push_str(rest);
+        filled
     }
 }
 

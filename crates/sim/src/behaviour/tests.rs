@@ -49,6 +49,25 @@ fn mistakes_are_refused() {
 }
 
 #[test]
+fn placeholders() {
+    let identity = Identity { pod_name: "web".to_owned(), node_name: "worker-0".to_owned(), pod_ip: "10.0.0.7".parse().ok() };
+    for (text, wanted) in [
+        ("plain", "plain"),
+        ("${POD_NAME} on ${NODE_NAME} at ${POD_IP}", "web on worker-0 at 10.0.0.7"),
+        ("${TIMES}${POD_NAME}", "3web"),
+        ("$ ${ELSE} ${${POD_NAME}} ${POD_NAME $", "$ ${ELSE} ${web} ${POD_NAME $"),
+    ] {
+        let filled = identity.fill_with(text, |name, filled| {
+            let is_known = name == "TIMES";
+            filled.push_str(if is_known { "3" } else { "" });
+            is_known
+        });
+        assert_eq!(filled, wanted, "{text}");
+    }
+    assert_eq!(Identity::default().fill("${POD_NAME}, ${POD_IP}, ${TIMES}"), ", , ${TIMES}");
+}
+
+#[test]
 fn the_longest_pattern_wins() {
     let behaviours = read("images: {'*': {cpuMillis: 1}, 'a/*': {cpuMillis: 2}, 'a/b:1': {cpuMillis: 3}}");
     for (image, cpu) in [("x", 1), ("a/c", 2), ("a/b:1", 3), ("a/b:12", 2)] {

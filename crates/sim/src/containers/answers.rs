@@ -1,13 +1,16 @@
 //! Ports of behaving containers. A port costs no task until somebody connects: the listener's waker
 //! starts one.
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use daruma_world::World;
 use daruma_world::net::{Listener, Stream};
 use futures::FutureExt;
+use jiff::fmt::temporal::DateTimePrinter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::log::Output;
@@ -17,6 +20,8 @@ use crate::behaviour::http::{self, HttpAnswer, HttpAnswers};
 use crate::behaviour::{Answers, Behaviour, Echo, Identity};
 use crate::scope::Scope;
 
+/// RFC 3339.
+const TIME: DateTimePrinter = DateTimePrinter::new();
 /// Longest datagram that is answered.
 const DATAGRAM: usize = 1500;
 
@@ -93,12 +98,22 @@ impl Port {
             });
             (ready, requests, uptime)
         };
+        // Rounded to thousandths of a second.
+        let uptime = uptime.saturating_add(Duration::from_micros(500));
         if let Some(line) = &answers.log
             && let Some(log) = engine.log_of(&self.container)
         {
-            let line = identity.fill(line).replace("${REQUESTS}", &requests.to_string());
-            let line = line.replace("${UPTIME}", &format!("{:.3}", uptime.as_secs_f64()));
-            log.line(Output::Stdout, &line.replace("${TIME}", &world.now().to_string()));
+            let line = identity.fill_with(line, |name, filled| {
+                // Writing to a string does not fail.
+                let _ = match name {
+                    "REQUESTS" => write!(filled, "{requests}"),
+                    "UPTIME" => write!(filled, "{}.{:03}", uptime.as_secs(), uptime.subsec_millis()),
+                    "TIME" => return TIME.print_timestamp(&world.now(), filled).is_ok(),
+                    _ => return false,
+                };
+                true
+            });
+            log.line(Output::Stdout, &line);
         }
         let answer = answers.answer(path, ready);
         let delay = engine.answer_time(answer.delay);
@@ -128,11 +143,11 @@ impl Inner {
         let state = self.state();
         let record = state.containers.get(id)?;
         let sandbox = &state.sandboxes.get(&record.container.sandbox_id)?.sandbox;
-        let own = sandbox.addresses.first().map(ToString::to_string);
+        let own = sandbox.addresses.first().copied();
         Some(Identity {
             pod_name: sandbox.config.name.clone(),
             node_name: place.and_then(|place| place.name.clone()).unwrap_or_default(),
-            pod_ip: own.or_else(|| place.map(|place| place.address.to_string())).unwrap_or_default(),
+            pod_ip: own.or_else(|| place.map(|place| place.address.into())),
         })
     }
 

@@ -257,11 +257,17 @@ impl Inner {
 
     /// The log of a running container.
     pub(super) fn log_of(&self, id: &str) -> Option<LogSink> {
-        let world = self.ground()?.world;
-        let mut state = self.state();
-        let record = state.containers.get_mut(id)?;
-        let path = record.container.log_path.clone();
-        Some(record.life.as_mut()?.log.get_or_insert_with(|| LogSink::new(&world, &path)).clone())
+        let path = {
+            let state = self.state();
+            let record = state.containers.get(id)?;
+            if let Some(log) = &record.life.as_ref()?.log {
+                return Some(log.clone());
+            }
+            record.container.log_path.clone()
+        };
+        let log = LogSink::new(&self.ground()?.world, &path);
+        self.state().containers.get_mut(id)?.life.as_mut()?.log = Some(log.clone());
+        Some(log)
     }
 
     /// The scope of a container's process, made when it is first needed; `None` without a machine, and

@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use daruma_world::World;
+use jiff::fmt::temporal::DateTimePrinter;
 use tokio::sync::mpsc;
 
 /// A longer line is written in parts: containerd `max_container_log_line_size`.
 const LINE_BYTES: usize = 16 * 1024;
 /// Chunks that wait for somebody who is attached; a slower one loses some.
 const CHUNKS: usize = 256;
+
+/// RFC 3339 to the nanosecond.
+const TIME: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
 
 /// One of a process's outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,26 +43,28 @@ struct State {
 
 /// Takes a container's output. Clones are the same.
 #[derive(Clone)]
-pub struct LogSink {
+pub struct LogSink(Arc<Inner>);
+
+struct Inner {
     world: World,
     path: PathBuf,
-    state: Arc<Mutex<State>>,
+    state: Mutex<State>,
 }
 
 impl LogSink {
     /// Output to the file `path` of the machine. `world` is the engine's: what a process has written is
     /// kept even when it is killed at once.
     pub(super) fn new(world: &World, path: &Path) -> Self {
-        Self { world: world.clone(), path: path.to_owned(), state: Arc::default() }
+        Self(Arc::new(Inner { world: world.clone(), path: path.to_owned(), state: Mutex::default() }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes bytes; lines become visible when they are complete.
     pub fn write(&self, output: Output, data: &[u8]) {
-        let now = self.world.now();
+        let now = self.0.world.now();
         let must_start = {
             let mut guard = self.state();
             let state = &mut *guard;
@@ -81,13 +87,13 @@ impl LogSink {
         };
         if must_start {
             let sink = self.clone();
-            self.world.spawn("container-log", async move { sink.flush().await });
+            self.0.world.spawn("container-log", async move { sink.flush().await });
         }
     }
 
     /// Writes a line.
     pub fn line(&self, output: Output, text: &str) {
-        self.write(output, format!("{text}\n").as_bytes());
+        self.write(output, [text, "\n"].concat().as_bytes());
     }
 
     async fn flush(self) {
@@ -101,7 +107,7 @@ impl LogSink {
                 std::mem::take(&mut state.waiting)
             };
             // A full disk, or a directory that is gone, loses lines; the container goes on.
-            let _ = self.world.disk.append(&self.path, waiting).await;
+            let _ = self.0.world.disk.append(&self.0.path, waiting).await;
         }
     }
 
@@ -126,8 +132,11 @@ impl LogSink {
 }
 
 fn format_line(out: &mut Vec<u8>, now: jiff::Timestamp, output: Output, text: &[u8], full: bool) {
-    let tag = if full { 'F' } else { 'P' };
-    out.extend_from_slice(format!("{now:.9} {} {tag} ", output.name()).as_bytes());
+    // Writing to a vector does not fail.
+    let _ = TIME.print_timestamp(&now, &mut *out);
+    for part in [" ", output.name(), if full { " F " } else { " P " }] {
+        out.extend_from_slice(part.as_bytes());
+    }
     out.extend_from_slice(text);
     out.push(b'\n');
 }
