@@ -222,6 +222,31 @@ mod tests {
     }
 
     #[test]
+    fn paths_with_dots_and_slashes() {
+        crate::run(1, |world| async move {
+            let disk = &world.disk;
+            let path = Path::new;
+            disk.create_dir_all(path("/var//lib/./.v1/"), 0o755).await.unwrap();
+            disk.write(path("/var/lib/.v1/..key"), b"one".to_vec(), WriteOptions::default()).await.unwrap();
+            disk.symlink(path("./.v1/."), path("/var/lib/near")).await.unwrap();
+            disk.symlink(path("/var/../var/lib/near/"), path("/far")).await.unwrap();
+            for at in ["/var/lib/.v1/..key", "/../var/lib/../lib//.v1/./..key/", "/var/lib/near/..key", "/far/../.v1/..key/."] {
+                assert_eq!(disk.read(path(at)).await.unwrap(), b"one", "{at}");
+            }
+            for (at, wanted) in [
+                ("/var/lib/v1/..key", ErrorKind::NotFound),
+                ("/var/lib/.v1/..key/x", ErrorKind::NotADirectory),
+                ("var/lib", ErrorKind::InvalidInput),
+                ("", ErrorKind::InvalidInput),
+            ] {
+                assert_eq!(disk.read(path(at)).await.unwrap_err().kind(), wanted, "{at}");
+            }
+            assert_eq!(disk.metadata(path("/far/.")).await.unwrap().kind, EntryKind::Symlink);
+            assert_eq!(disk.metadata(path("/far/..")).await.unwrap().kind, EntryKind::Directory);
+        });
+    }
+
+    #[test]
     fn whatever_changes_is_counted() {
         crate::run(1, |world| async move {
             let disk = &world.disk;

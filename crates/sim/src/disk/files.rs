@@ -1,14 +1,13 @@
 //! All of a machine's files: the calls of [`daruma_world::Disk`], without time.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use daruma_world::disk::{EntryKind, Metadata, Usage};
 
-use super::node::{Bytes, Content, Directory, Node, blocks_bytes};
+use super::node::{Bytes, Content, Directory, Node, Way, blocks_bytes};
 
 /// Inodes of a file system.
 const INODES: u64 = 1 << 20;
@@ -95,21 +94,20 @@ impl Files {
     }
 
     /// Puts a node at the end of a way whose directories exist; what was there goes.
-    pub(super) fn put(&mut self, number: u64, way: &[OsString], node: Node) {
-        let Some((name, above)) = way.split_last() else { return };
+    pub(super) fn put(&mut self, number: u64, way: &Way, node: Node) {
         let (bytes, inodes) = node.usage();
         let system = self.system_mut(number);
-        let Some(directory) = system.top.own_directory(above) else { return };
-        let old = directory.entries.insert(name.clone(), Arc::new(node));
+        let Some((directory, name)) = system.top.own_above(way) else { return };
+        let old = directory.entries.insert(name.to_owned(), Arc::new(node));
         let (old_bytes, old_inodes) = old.as_ref().map_or((0, 0), |old| old.usage());
         system.used_bytes = system.used_bytes + bytes - old_bytes.min(system.used_bytes);
         system.used_inodes = system.used_inodes + inodes - old_inodes.min(system.used_inodes);
     }
 
-    fn take(&mut self, number: u64, way: &[OsString]) -> Option<Arc<Node>> {
-        let (name, above) = way.split_last()?;
+    fn take(&mut self, number: u64, way: &Way) -> Option<Arc<Node>> {
         let system = self.system_mut(number);
-        let node = system.top.own_directory(above)?.entries.remove::<OsStr>(name)?;
+        let (directory, name) = system.top.own_above(way)?;
+        let node = directory.entries.remove(name)?;
         let (bytes, inodes) = node.usage();
         system.used_bytes = system.used_bytes.saturating_sub(bytes);
         system.used_inodes = system.used_inodes.saturating_sub(inodes);
@@ -130,7 +128,7 @@ impl Files {
         content: Vec<u8>,
         mode: u32,
         now: jiff::Timestamp,
-    ) -> io::Result<(u64, Vec<OsString>, Node)> {
+    ) -> io::Result<(u64, Way, Node)> {
         let found = self.find(path, false)?;
         let (old_bytes, old_inodes) = match found.node {
             Some(node) if node.kind() == EntryKind::Directory => return Err(error(ErrorKind::IsADirectory, path)),

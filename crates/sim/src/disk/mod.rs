@@ -136,10 +136,8 @@ impl SimDisk {
         let now = durable.last().map(|write| write.node.modified);
         state.files.restart(top);
         for Durable { way, node, .. } in durable {
-            let mut above = std::path::PathBuf::from("/");
-            above.extend(way.iter().take(way.len().saturating_sub(1)));
             // What cannot be put back was under something that is a file again; fsck would say so.
-            if state.files.create_dir_all(&above, 0o755, now.unwrap_or(node.modified)).is_ok() {
+            if state.files.create_dir_all(&way.above(), 0o755, now.unwrap_or(node.modified)).is_ok() {
                 state.files.put(0, &way, node);
             }
         }

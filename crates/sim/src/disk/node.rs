@@ -2,14 +2,57 @@
 //! one copies the way down to it, so keeping the past costs what has changed since.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use daruma_world::disk::{EntryKind, Metadata};
 use litemap::LiteMap;
 
+/// The way down from the top of a file system.
+#[derive(Clone, Default)]
+pub(super) struct Way {
+    /// Names with slashes between them.
+    joined: Vec<u8>,
+}
+
+impl Way {
+    pub(super) fn of<'a>(names: impl Iterator<Item = &'a OsStr>) -> Self {
+        let mut joined = Vec::with_capacity(WAY_BYTES);
+        for name in names {
+            if !joined.is_empty() {
+                joined.push(b'/');
+            }
+            joined.extend_from_slice(name.as_bytes());
+        }
+        Self { joined }
+    }
+
+    pub(super) fn is_top(&self) -> bool {
+        self.joined.is_empty()
+    }
+
+    /// Its last name, and the way to the directory that this is in.
+    fn split_last(&self) -> Option<(&[u8], &OsStr)> {
+        let joined = self.joined.as_slice();
+        match memchr::memrchr(b'/', joined) {
+            Some(slash) => Some((&joined[..slash], OsStr::from_bytes(&joined[slash + 1..]))),
+            None if joined.is_empty() => None,
+            None => Some((&[], OsStr::from_bytes(joined))),
+        }
+    }
+
+    /// The path of the directory that its end is in.
+    pub(super) fn above(&self) -> PathBuf {
+        let above = self.split_last().map_or(&[][..], |(above, _)| above);
+        Path::new("/").join(OsStr::from_bytes(above))
+    }
+}
+
 /// Space is counted in blocks of so many bytes.
 const BLOCK: u64 = 4096;
+/// Room for the names of most ways.
+const WAY_BYTES: usize = 128;
 /// Bytes that an append may have to copy.
 const PART: usize = 2048;
 
@@ -116,17 +159,29 @@ impl Node {
     }
 
     /// The node at the end of a way down, made this file system's own.
-    pub(super) fn own<'a>(self: &'a mut Arc<Self>, way: &[OsString]) -> Option<&'a mut Self> {
+    pub(super) fn own<'a>(self: &'a mut Arc<Self>, way: &Way) -> Option<&'a mut Self> {
+        self.own_at(&way.joined)
+    }
+
+    fn own_at<'a>(self: &'a mut Arc<Self>, mut way: &[u8]) -> Option<&'a mut Self> {
         let mut node = Arc::make_mut(self);
-        for name in way {
-            node = Arc::make_mut(node.directory_mut()?.entries.get_mut::<OsStr>(name)?);
+        while !way.is_empty() {
+            let end = memchr::memchr(b'/', way).unwrap_or(way.len());
+            node = Arc::make_mut(node.directory_mut()?.entries.get_mut(OsStr::from_bytes(&way[..end]))?);
+            way = way.get(end + 1..).unwrap_or_default();
         }
         Some(node)
     }
 
     /// The directory at the end of a way down, made this file system's own.
-    pub(super) fn own_directory<'a>(self: &'a mut Arc<Self>, way: &[OsString]) -> Option<&'a mut Directory> {
+    pub(super) fn own_directory<'a>(self: &'a mut Arc<Self>, way: &Way) -> Option<&'a mut Directory> {
         self.own(way)?.directory_mut()
+    }
+
+    /// The directory that the end of a way down is in, made this file system's own, and the last name.
+    pub(super) fn own_above<'a, 'w>(self: &'a mut Arc<Self>, way: &'w Way) -> Option<(&'a mut Directory, &'w OsStr)> {
+        let (above, name) = way.split_last()?;
+        Some((self.own_at(above)?.directory_mut()?, name))
     }
 
     /// Bytes and inodes of the node and all below it.

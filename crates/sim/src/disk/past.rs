@@ -6,11 +6,10 @@
 //! before it, and renames are never half done. On top of that comes every durable write since.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::node::Node;
+use super::node::{Node, Way};
 use crate::clock::nanos;
 use crate::random::SplitMix;
 
@@ -24,7 +23,7 @@ const GRAIN: Duration = Duration::from_secs(1);
 /// A write that survives.
 pub(super) struct Durable {
     pub(super) at_ns: u64,
-    pub(super) way: Vec<OsString>,
+    pub(super) way: Way,
     pub(super) node: Node,
 }
 

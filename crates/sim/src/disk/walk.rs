@@ -1,14 +1,17 @@
 //! Finding the way: symbolic links, dots and mounts. No hard links.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
-use std::path::{Component, Path};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use super::files::{Files, error};
-use super::node::{Content, Node};
+use super::node::{Content, Node, Way};
 
 /// Symbolic links followed on one way.
 const LINKS: u32 = 40;
+/// Room for the steps of most paths.
+const STEPS: usize = 12;
 
 /// One step down.
 struct Step<'a> {
@@ -28,7 +31,7 @@ pub(super) struct Found<'a> {
     /// Number of the file system.
     pub(super) file_system: u64,
     /// The way down in that file system, with the last name where that is missing.
-    pub(super) way: Vec<OsString>,
+    pub(super) way: Way,
     /// What is there; `None` where only the last name is missing.
     pub(super) node: Option<&'a Node>,
     /// The directories passed, as inode numbers, the nearest last.
@@ -43,7 +46,7 @@ impl<'a> Found<'a> {
 
     /// Whether this is the top of a file system.
     pub(super) fn is_top(&self) -> bool {
-        self.way.is_empty()
+        self.way.is_top()
     }
 }
 
@@ -66,25 +69,18 @@ impl Files {
         if !path.is_absolute() {
             return Err(io::Error::new(ErrorKind::InvalidInput, format!("{} is not absolute", path.display())));
         }
-        let mut rest: Vec<Component<'a>> = path.components().rev().collect();
-        let mut steps = Vec::with_capacity(rest.len() + 1);
+        let mut rest = Rest::default();
+        rest.add(path);
+        let mut steps = Vec::with_capacity(STEPS);
         steps.push(Step { file_system: 0, name: OsStr::new(""), node: self.top(0) });
         let mut links = 0;
-        while let Some(part) = rest.pop() {
-            let name = match part {
-                Component::ParentDir => {
-                    if steps.len() > 1 {
-                        steps.pop();
-                    }
-                    continue;
+        while let Some(name) = rest.next() {
+            if name == ".." {
+                if steps.len() > 1 {
+                    steps.pop();
                 }
-                Component::RootDir => {
-                    steps.truncate(1);
-                    continue;
-                }
-                Component::CurDir | Component::Prefix(_) => continue,
-                Component::Normal(name) => name,
-            };
+                continue;
+            }
             let here = steps.last().expect("the top is never left");
             let Some(directory) = here.node.directory() else { return Err(error(ErrorKind::NotADirectory, path)) };
             let Some(child) = directory.entries.get(name) else {
@@ -99,7 +95,10 @@ impl Files {
                     if links > LINKS {
                         return Err(io::Error::other(format!("{}: too many symbolic links", path.display())));
                     }
-                    rest.extend(target.components().rev());
+                    if target.is_absolute() {
+                        steps.truncate(1);
+                    }
+                    rest.add(target);
                 }
                 Content::Directory(directory) if self.is_mounted(directory.mounted) => {
                     steps.push(Step { file_system: directory.mounted, name, node: self.top(directory.mounted) });
@@ -111,6 +110,45 @@ impl Files {
     }
 }
 
+/// What is still to go. Nothing of it is empty or begins with a slash, or with a dot that leads nowhere.
+#[derive(Default)]
+struct Rest<'a> {
+    next: Option<&'a [u8]>,
+    /// What comes behind it, the first last: the rest of the path, and of each symbolic link on the way.
+    behind: Vec<&'a [u8]>,
+}
+
+impl<'a> Rest<'a> {
+    fn add(&mut self, path: &'a Path) {
+        self.add_bytes(path.as_os_str().as_bytes());
+    }
+
+    fn add_bytes(&mut self, mut path: &'a [u8]) {
+        while let [b'/', rest @ ..] = path.strip_prefix(b".").filter(|rest| matches!(rest, [] | [b'/', ..])).unwrap_or(path) {
+            path = rest;
+        }
+        if path == b"." {
+            return;
+        }
+        if !path.is_empty() {
+            self.behind.extend(self.next.replace(path));
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.next.is_none()
+    }
+
+    /// Takes the next name.
+    fn next(&mut self) -> Option<&'a OsStr> {
+        let path = self.next.take()?;
+        self.next = self.behind.pop();
+        let (name, behind) = path.split_at(memchr::memchr(b'/', path).unwrap_or(path.len()));
+        self.add_bytes(behind);
+        Some(OsStr::from_bytes(name))
+    }
+}
+
 impl<'a> Walk<'a> {
     fn last(&self) -> &Step<'a> {
         self.steps.last().expect("the top is never left")
@@ -118,11 +156,10 @@ impl<'a> Walk<'a> {
 
     fn found(&self) -> Found<'a> {
         let last = self.last();
-        let mut own: Vec<&Step<'a>> = self.steps.iter().rev().take_while(|step| step.file_system == last.file_system).collect();
+        let own = self.steps.iter().rposition(|step| step.file_system != last.file_system).map_or(0, |other| other + 1);
         // The first of a file system is its top, which has no name in it.
-        own.pop();
-        let mut way: Vec<OsString> = own.iter().rev().map(|step| step.name.to_owned()).collect();
-        way.extend(self.missing.map(OsStr::to_owned));
+        let names = self.steps[own + 1..].iter().map(|step| step.name).chain(self.missing);
+        let way = Way::of(names);
         let node = if self.missing.is_none() { Some(last.node) } else { None };
         Found { file_system: last.file_system, way, node, above: self.steps.iter().map(|step| step.node.inode).collect() }
     }
