@@ -366,6 +366,9 @@ impl Table {
         let nothing = BTreeMap::new();
         for (name, set) in &wanted.sets {
             let old = self.sets.get(name).map_or(&nothing, |old| &old.elements);
+            if *old == set.elements {
+                continue;
+            }
             let leaving = missing(old, &set.elements);
             if !leaving.is_empty() {
                 changes.push(Change::DeleteElements { set: name.clone(), kind: set.kind, elements: leaving });

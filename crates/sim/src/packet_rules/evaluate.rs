@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use daruma_world::packet_rules::{ChainKind, Field, Hook, Is, Protocol, Rejection, Rule, Statement, Value, Verdict};
+use daruma_world::packet_rules::{
+    ChainKind, Field, Hook, Is, Protocol, Rejection, Rule, Set, SetKind, Statement, Value, Verdict,
+};
 
-use super::tables::Tables;
+use super::tables::{Named, Tables};
 
 /// An address and a port.
 pub type Endpoint = (Ipv4Addr, u16);
@@ -56,6 +58,9 @@ pub struct Outcome {
     pub fate: Fate,
     /// Table, set and value of each [`Statement::Remember`] that was met.
     pub remembered: Vec<(String, String, Value)>,
+    /// The next packet from and to the same addresses meets the same while the tables are the same: neither chance nor time
+    /// was asked. The port that a packet comes from is asked by no rule.
+    pub lasts: bool,
 }
 
 /// What the rules are looked at with.
@@ -81,9 +86,11 @@ pub fn translate(ground: &Ground<'_>, packet: &Packet, random: &mut dyn FnMut(u6
         translated: false,
         masquerade: false,
         remembered: Vec::new(),
+        lasts: true,
     };
     let fate = way.walk(packet.hook);
-    Outcome { destination: way.destination, masquerade: way.masquerade, fate, remembered: way.remembered }
+    let Way { destination, masquerade, remembered, lasts, .. } = way;
+    Outcome { destination, masquerade, fate, remembered, lasts }
 }
 
 /// Whether evaluation goes on behind a chain or statement.
@@ -114,6 +121,7 @@ struct Way<'a, 'r> {
     translated: bool,
     masquerade: bool,
     remembered: Vec<(String, String, Value)>,
+    lasts: bool,
 }
 
 impl<'a> Way<'a, '_> {
@@ -145,7 +153,8 @@ impl<'a> Way<'a, '_> {
             if base.kind == ChainKind::Nat && !may_translate {
                 continue;
             }
-            match self.chain(&base.table, &base.chain, 0) {
+            let Some(table) = self.ground.tables.named(&base.table) else { continue };
+            match self.chain(table, &base.chain, 0) {
                 Flow::Drop => return Fate::Drop,
                 Flow::Reject(how) => return Fate::Reject(how),
                 Flow::Translated => may_translate = false,
@@ -155,8 +164,8 @@ impl<'a> Way<'a, '_> {
         Fate::Accept
     }
 
-    fn chain(&mut self, table: &'a str, chain: &str, depth: u32) -> Flow {
-        let Some(rules) = self.ground.tables.rules(table, chain).filter(|_| depth < DEPTH) else { return Flow::Drop };
+    fn chain(&mut self, table: Named<'a>, chain: &str, depth: u32) -> Flow {
+        let Some(rules) = table.rules(chain).filter(|_| depth < DEPTH) else { return Flow::Drop };
         for rule in rules {
             match self.rule(table, rule, depth) {
                 Flow::Next | Flow::NextRule => {}
@@ -167,7 +176,7 @@ impl<'a> Way<'a, '_> {
         Flow::Next
     }
 
-    fn rule(&mut self, table: &'a str, rule: &'a Rule, depth: u32) -> Flow {
+    fn rule(&mut self, table: Named<'a>, rule: &'a Rule, depth: u32) -> Flow {
         for statement in rule {
             match self.statement(table, statement, depth) {
                 Flow::Next => {}
@@ -177,7 +186,7 @@ impl<'a> Way<'a, '_> {
         Flow::NextRule
     }
 
-    fn statement(&mut self, table: &'a str, statement: &'a Statement, depth: u32) -> Flow {
+    fn statement(&mut self, table: Named<'a>, statement: &'a Statement, depth: u32) -> Flow {
         let matches = |holds: bool| if holds { Flow::Next } else { Flow::NextRule };
         match statement {
             Statement::Source(is, prefix) => matches(prefix.contains(self.source.0) == (*is == Is::In)),
@@ -200,12 +209,10 @@ impl<'a> Way<'a, '_> {
                 Flow::Next
             }
             Statement::Lookup { fields, is, set } => {
-                let key = self.key(fields);
-                let found = self.ground.tables.contains(table, set, &key, self.ground.now)
-                    || self.remembered.iter().any(|known| known.0 == table && known.1 == *set && key == [known.2]);
+                let found = self.is_in(table, set, fields);
                 matches(found == (*is == Is::In))
             }
-            Statement::Dispatch { fields, map } => match self.ground.tables.verdict(table, map, &self.key(fields)) {
+            Statement::Dispatch { fields, map } => match table.verdict(map, self.key(fields).values()) {
                 Some(verdict) => self.verdict(table, verdict, depth),
                 None => Flow::Next,
             },
@@ -214,7 +221,8 @@ impl<'a> Way<'a, '_> {
                 None => Flow::NextRule,
             },
             Statement::Remember { field, set } => {
-                self.remembered.push((table.to_owned(), set.clone(), self.field(*field)));
+                self.lasts = false;
+                self.remembered.push((table.name.to_owned(), set.clone(), self.field(*field)));
                 Flow::Next
             }
             Statement::TranslateDestination(targets) => match self.one_of(targets) {
@@ -235,7 +243,7 @@ impl<'a> Way<'a, '_> {
         }
     }
 
-    fn verdict(&mut self, table: &'a str, verdict: &'a Verdict, depth: u32) -> Flow {
+    fn verdict(&mut self, table: Named<'a>, verdict: &'a Verdict, depth: u32) -> Flow {
         match verdict {
             Verdict::Accept => Flow::Accept,
             Verdict::Drop => Flow::Drop,
@@ -255,12 +263,34 @@ impl<'a> Way<'a, '_> {
     fn one_of<T>(&mut self, list: &'a [T]) -> Option<&'a T> {
         match list.len() {
             0 | 1 => list.first(),
-            len => list.get((self.random)(len as u64) as usize),
+            len => {
+                self.lasts = false;
+                list.get((self.random)(len as u64) as usize)
+            }
         }
     }
 
-    fn key(&self, fields: &[Field]) -> Vec<Value> {
-        fields.iter().map(|field| self.field(*field)).collect()
+    fn is_in(&mut self, table: Named<'a>, name: &str, fields: &[Field]) -> bool {
+        let key = self.key(fields);
+        let key = key.values();
+        match table.set(name) {
+            Some(Set { kind: SetKind::Recent(_), .. }) => {
+                self.lasts = false;
+                self.ground.tables.has_recent(table.name, name, key, self.ground.now)
+                    || self.remembered.iter().any(|known| known.0 == table.name && known.1 == name && key == [known.2])
+            }
+            Some(set) => set.elements.contains_key(key),
+            None => false,
+        }
+    }
+
+    fn key(&self, fields: &[Field]) -> PacketKey {
+        let mut key = PacketKey { values: [Value::Port(0); FIELDS], count: 0 };
+        for (value, field) in key.values.iter_mut().zip(fields) {
+            *value = self.field(*field);
+            key.count += 1;
+        }
+        key
     }
 
     fn field(&self, field: Field) -> Value {
@@ -270,6 +300,21 @@ impl<'a> Way<'a, '_> {
             Field::Protocol => Value::Protocol(self.protocol),
             Field::DestinationPort => Value::Port(self.destination.1),
         }
+    }
+}
+
+/// Most fields of a set's key.
+const FIELDS: usize = 4;
+
+/// A packet's values of a set's fields.
+struct PacketKey {
+    values: [Value; FIELDS],
+    count: usize,
+}
+
+impl PacketKey {
+    fn values(&self) -> &[Value] {
+        &self.values[..self.count]
     }
 }
 

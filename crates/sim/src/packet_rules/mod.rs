@@ -8,12 +8,13 @@ mod conntrack;
 mod evaluate;
 mod tables;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use daruma_world::World;
-use daruma_world::packet_rules::{Change, Connection, PacketRules, Protocol, Table};
+use daruma_world::packet_rules::{Change, Connection, Hook, PacketRules, Protocol, Table};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -29,10 +30,25 @@ const FIRST_PORT: u16 = 32_768;
 /// How many there are.
 const PORTS: u16 = 28_232;
 
+/// Outcomes that a machine remembers.
+const OUTCOMES: usize = 128;
+
+/// What a lasting outcome depends on beside the tables: protocol, sender, receiver, and where the packet comes in.
+type Asked = (Protocol, Ipv4Addr, Endpoint, Hook);
+
 #[derive(Default)]
 struct State {
     tables: Tables,
+    /// What became of packets since the tables last changed: most connections are made again and again.
+    outcomes: BTreeMap<Asked, Outcome>,
     conntrack: Conntrack,
+}
+
+impl State {
+    fn tables_mut(&mut self) -> &mut Tables {
+        self.outcomes.clear();
+        &mut self.tables
+    }
 }
 
 /// The packet rules of one machine from power-on to power-off. Clones share them.
@@ -71,13 +87,31 @@ impl SimPacketRules {
     fn evaluate(&self, state: &mut State, packet: &Packet) -> Outcome {
         if state.tables.is_empty() {
             // Most machines of a large world never set a rule.
-            return Outcome { destination: packet.destination, masquerade: false, fate: Fate::Accept, remembered: Vec::new() };
+            return Outcome {
+                destination: packet.destination,
+                masquerade: false,
+                fate: Fate::Accept,
+                remembered: Vec::new(),
+                lasts: true,
+            };
+        }
+        let asked = (packet.protocol, packet.source.0, packet.destination, packet.hook);
+        if packet.input_link.is_none()
+            && let Some(known) = state.outcomes.get(&asked)
+        {
+            return known.clone();
         }
         let now = self.world.monotonic();
         let is_local = |address| self.is_local(address);
         let ground = Ground { tables: &state.tables, is_local: &is_local, now };
         let outcome = translate(&ground, packet, &mut |bound| self.world.random.below(bound));
         state.tables.remember(&outcome.remembered, now);
+        if outcome.lasts && packet.input_link.is_none() {
+            if state.outcomes.len() >= OUTCOMES {
+                state.outcomes.clear();
+            }
+            state.outcomes.insert(asked, outcome.clone());
+        }
         outcome
     }
 
@@ -126,18 +160,18 @@ impl SimPacketRules {
 impl PacketRules for SimPacketRules {
     fn replace_table(&self, name: &str, table: Table) -> Answer<()> {
         let name = name.to_owned();
-        self.call(move |state| state.tables.replace(&name, table))
+        self.call(move |state| state.tables_mut().replace(&name, table))
     }
 
     fn change_table(&self, name: &str, changes: Vec<Change>) -> Answer<()> {
         let name = name.to_owned();
-        self.call(move |state| state.tables.change(&name, changes))
+        self.call(move |state| state.tables_mut().change(&name, changes))
     }
 
     fn delete_table(&self, name: &str) -> Answer<()> {
         let name = name.to_owned();
         self.call(move |state| {
-            state.tables.delete(&name);
+            state.tables_mut().delete(&name);
             Ok(())
         })
     }

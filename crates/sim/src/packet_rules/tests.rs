@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use daruma_network::agent::{host_ports, plan::masquerading};
 use daruma_network::proxy::plan::{Plan, Seen, plan};
-use daruma_world::packet_rules::{Hook, PacketRules, Protocol, Rejection};
+use daruma_world::packet_rules::{Field, Hook, Is, PacketRules, Protocol, Rejection, Statement, Verdict};
 use serde_json::{Value, json};
 
 use super::*;
@@ -178,10 +178,20 @@ fn changes_are_all_or_nothing() {
         let first = rules.table_identity("kube-proxy").await.unwrap();
         let to_pod = packet(POD_HERE, (SERVICE, 80));
 
-        let mut wrong = before.difference(&after).unwrap().changes;
-        wrong.push(Change::DeleteChain { name: "services".to_owned() });
-        assert_eq!(rules.change_table("kube-proxy", wrong).await.unwrap_err().kind(), io::ErrorKind::ResourceBusy);
-        assert_eq!(fates(&rules, &to_pod), "10.244.1.2:8080+ 10.244.2.2:8080");
+        let nowhere = Statement::Verdict(Verdict::Goto("nowhere".to_owned()));
+        let unknown = Statement::Lookup { fields: vec![Field::Protocol], is: Is::In, set: "unknown".to_owned() };
+        let rules_of = |statement| Change::ReplaceRules { chain: "services".to_owned(), rules: vec![vec![statement]] };
+        for (last, wanted) in [
+            (Change::DeleteChain { name: "services".to_owned() }, io::ErrorKind::ResourceBusy),
+            (Change::DeleteSet { name: "service-ips".to_owned() }, io::ErrorKind::ResourceBusy),
+            (rules_of(nowhere), io::ErrorKind::NotFound),
+            (rules_of(unknown), io::ErrorKind::NotFound),
+        ] {
+            let mut wrong = before.difference(&after).unwrap().changes;
+            wrong.push(last.clone());
+            assert_eq!(rules.change_table("kube-proxy", wrong).await.unwrap_err().kind(), wanted, "{last:?}");
+            assert_eq!(fates(&rules, &to_pod), "10.244.1.2:8080+ 10.244.2.2:8080");
+        }
 
         let difference = before.difference(&after).unwrap();
         rules.change_table("kube-proxy", difference.changes).await.unwrap();
