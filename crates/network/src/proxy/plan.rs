@@ -184,7 +184,9 @@ impl Rules {
             );
         }
         let cluster_chain = name("service", port, "");
-        let local_chain = name("local", port, "");
+        let external_chain = || name("external", port, "");
+        let uses_local = port.internal_local || port.external_local || port.uses_local_endpoints();
+        let local_chain = if uses_local { name("local", port, "") } else { String::new() };
         if port.uses_cluster_endpoints() && !choice.cluster.is_empty() {
             self.endpoints_chain(&cluster_chain, port, &choice.cluster);
         }
@@ -207,14 +209,13 @@ impl Rules {
         } else {
             self.element("no-endpoint-services", cluster_key, Some(refusal.clone()));
         }
-        let external_chain = name("external", port, "");
         if choice.any && port.externally_accessible() {
             let then = has_external.then_some(if port.external_local { &local_chain } else { &cluster_chain });
-            self.external_chain(&external_chain, port, &cluster_chain, then);
+            self.external_chain(&external_chain(), port, &cluster_chain, then);
         }
         for address in port.external_ips.iter().chain(&port.load_balancer_ips) {
             if choice.any {
-                self.element("service-ips", service_key(port, *address), Some(goto(&external_chain)));
+                self.element("service-ips", service_key(port, *address), Some(goto(&external_chain())));
             }
             if !has_external {
                 self.element("no-endpoint-services", service_key(port, *address), Some(refusal.clone()));
@@ -223,7 +224,7 @@ impl Rules {
         if let Some(node_port) = port.node_port {
             let key = || vec![Value::Protocol(port.protocol), Value::Port(node_port)];
             if choice.any {
-                self.element("service-nodeports", key(), Some(goto(&external_chain)));
+                self.element("service-nodeports", key(), Some(goto(&external_chain())));
             }
             if !has_external {
                 self.element("no-endpoint-nodeports", key(), Some(refusal));
@@ -322,10 +323,18 @@ fn affinity_set(port: &ServicePort, endpoint: &Endpoint) -> String {
 
 /// `prefix-HASH-namespace/name/protocol/port` and `suffix`, cut where too long; the hash keeps cut names apart.
 fn name(prefix: &str, port: &ServicePort, suffix: &str) -> String {
-    let whole = format!("{}{suffix}", port.id);
     // FNV-1a.
-    let hash = whole.bytes().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    let mut name = format!("{prefix}-{hash:08x}-{whole}");
+    let bytes = port.id.bytes().chain(suffix.bytes());
+    let hash = bytes.fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let mut name = String::with_capacity(prefix.len() + port.id.len() + suffix.len() + 10);
+    name.push_str(prefix);
+    name.push('-');
+    for shift in (0..8).rev() {
+        name.extend(char::from_digit(hash >> (4 * shift) & 0xf, 16));
+    }
+    for part in ["-", &port.id, suffix] {
+        name.push_str(part);
+    }
     name.truncate(NAME_MAX);
     name
 }
