@@ -4,6 +4,7 @@
 //! The vocabulary follows nf_tables in shape and meaning, so that a kernel can carry it out as it
 //! stands and a simulation can interpret it.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
@@ -349,53 +350,76 @@ impl Table {
     /// set changes its nature).
     pub fn difference(&self, wanted: &Self) -> Option<Difference> {
         let mut changes = Vec::new();
-        for (name, set) in &wanted.sets {
-            match self.sets.get(name) {
-                Some(old) if !old.is_like(set) => return None,
-                Some(_) => {}
-                None => changes.push(Change::AddSet { name: name.clone(), kind: set.kind, fields: set.fields.clone() }),
+        let (sets, chains) = (side_by_side(&self.sets, &wanted.sets), side_by_side(&self.chains, &wanted.chains));
+        for (name, old, set) in &sets {
+            match (old, set) {
+                (Some(old), Some(set)) if !old.is_like(set) => return None,
+                (None, Some(set)) => {
+                    changes.push(Change::AddSet { name: (*name).clone(), kind: set.kind, fields: set.fields.clone() });
+                }
+                _ => {}
             }
         }
-        for (name, chain) in &wanted.chains {
-            match self.chains.get(name) {
-                Some(old) if old.base != chain.base => return None,
-                Some(_) => {}
-                None => changes.push(Change::AddChain { name: name.clone(), base: chain.base }),
+        for (name, old, chain) in &chains {
+            match (old, chain) {
+                (Some(old), Some(chain)) if old.base != chain.base => return None,
+                (None, Some(chain)) => changes.push(Change::AddChain { name: (*name).clone(), base: chain.base }),
+                _ => {}
             }
         }
         let nothing = BTreeMap::new();
-        for (name, set) in &wanted.sets {
-            let old = self.sets.get(name).map_or(&nothing, |old| &old.elements);
+        for (name, old, set) in &sets {
+            let Some(set) = set else { continue };
+            let old = old.map_or(&nothing, |old| &old.elements);
             if *old == set.elements {
                 continue;
             }
             let leaving = missing(old, &set.elements);
             if !leaving.is_empty() {
-                changes.push(Change::DeleteElements { set: name.clone(), kind: set.kind, elements: leaving });
+                changes.push(Change::DeleteElements { set: (*name).clone(), kind: set.kind, elements: leaving });
             }
             let coming = missing(&set.elements, old);
             if !coming.is_empty() {
-                changes.push(Change::AddElements { set: name.clone(), kind: set.kind, elements: coming });
+                changes.push(Change::AddElements { set: (*name).clone(), kind: set.kind, elements: coming });
             }
         }
-        for (name, chain) in &wanted.chains {
-            let old = self.chains.get(name).map_or(&[][..], |old| &old.rules);
-            if old != chain.rules {
-                changes.push(Change::ReplaceRules { chain: name.clone(), rules: chain.rules.clone() });
+        for (name, old, chain) in &chains {
+            let Some(chain) = chain else { continue };
+            if old.map_or(&[][..], |old| &old.rules) != chain.rules {
+                changes.push(Change::ReplaceRules { chain: (*name).clone(), rules: chain.rules.clone() });
             }
         }
         let mut stale_chains = Vec::new();
-        for (name, chain) in &self.chains {
-            if !wanted.chains.contains_key(name) {
-                if !chain.rules.is_empty() {
-                    changes.push(Change::ReplaceRules { chain: name.clone(), rules: Vec::new() });
-                }
-                stale_chains.push(name.clone());
+        for (name, old, chain) in &chains {
+            let (Some(old), None) = (old, chain) else { continue };
+            if !old.rules.is_empty() {
+                changes.push(Change::ReplaceRules { chain: (*name).clone(), rules: Vec::new() });
             }
+            stale_chains.push((*name).clone());
         }
-        let gone = self.sets.keys().filter(|name| !wanted.sets.contains_key(*name));
-        changes.extend(gone.map(|name| Change::DeleteSet { name: name.clone() }));
+        let gone = sets.iter().filter(|(_, _, set)| set.is_none());
+        changes.extend(gone.map(|(name, _, _)| Change::DeleteSet { name: (*name).clone() }));
         Some(Difference { changes, stale_chains })
+    }
+}
+
+/// The values of both by name, in order of the names.
+fn side_by_side<'a, V>(
+    old: &'a BTreeMap<String, V>,
+    new: &'a BTreeMap<String, V>,
+) -> Vec<(&'a String, Option<&'a V>, Option<&'a V>)> {
+    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    let mut both = Vec::with_capacity(old.len().max(new.len()));
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (Some((before, _)), Some((after, _))) => before.cmp(after),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return both,
+        };
+        let before = if order.is_le() { old.next() } else { None };
+        let after = if order.is_ge() { new.next() } else { None };
+        both.extend(before.or(after).map(|(name, _)| (name, before.map(|(_, value)| value), after.map(|(_, value)| value))));
     }
 }
 
