@@ -6,6 +6,8 @@
 //! Source: kubernetes pkg/probe/http.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::mem::MaybeUninit;
 
 use daruma_api::core::v1::HTTPHeader;
 use http::uri::PathAndQuery;
@@ -46,7 +48,14 @@ impl HttpTarget<'_> {
     }
 
     fn authority(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        let mut authority = String::with_capacity(self.host.len() + 8);
+        let (before, behind) = if self.host.contains(':') { ("[", "]:") } else { ("", ":") };
+        for part in [before, self.host, behind] {
+            authority.push_str(part);
+        }
+        // Writing to a string does not fail.
+        let _ = write!(authority, "{}", self.port);
+        authority
     }
 
     fn absolute_path(&self) -> Cow<'_, str> {
@@ -143,7 +152,8 @@ impl Body {
 fn has_last_chunk(mut content: &[u8]) -> bool {
     loop {
         match httparse::parse_chunk_size(content) {
-            Ok(httparse::Status::Complete((_, 0))) => return true,
+            // Nobody knows what comes behind a broken one.
+            Ok(httparse::Status::Complete((_, 0))) | Err(httparse::InvalidChunkSize) => return true,
             Ok(httparse::Status::Complete((start, size))) => {
                 // Behind each chunk there is a line break.
                 let end = usize::try_from(size).ok().and_then(|size| start.checked_add(size)?.checked_add(2));
@@ -151,8 +161,6 @@ fn has_last_chunk(mut content: &[u8]) -> bool {
                 content = rest;
             }
             Ok(httparse::Status::Partial) => return false,
-            // Nobody knows what comes behind it.
-            Err(httparse::InvalidChunkSize) => return true,
         }
     }
 }
@@ -176,14 +184,15 @@ fn final_head(answer: &mut Vec<u8>) -> Result<Option<Head>, String> {
 }
 
 fn parse(answer: &[u8]) -> Result<Option<(usize, Head)>, String> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-    let mut head = httparse::Response::new(&mut headers);
+    let mut headers = [const { MaybeUninit::uninit() }; HEADERS];
+    let mut head = httparse::Response::new(&mut []);
     let malformed = || {
         let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
         format!("net/http: HTTP/1.x transport connection broken: malformed HTTP response {line:?}")
     };
-    let bytes = match head.parse(answer) {
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut head, answer, &mut headers);
+    let bytes = match parsed {
         Ok(httparse::Status::Complete(bytes)) => bytes,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err(malformed()),
@@ -227,7 +236,7 @@ mod tests {
                     far.write_all(piece.as_bytes()).await.expect("somebody reads");
                     sending.sleep(std::time::Duration::from_millis(1)).await;
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await;
             });
             let target =
                 HttpTarget { https: false, host: "10.0.0.1", port: 80, path: "x", headers: &[], user_agent: "kube-probe/1.36" };

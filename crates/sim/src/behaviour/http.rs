@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use daruma_world::World;
@@ -82,9 +83,9 @@ struct Refused(u16);
 
 /// Reads a head; `None` where it is not there as a whole yet.
 fn parse(text: &[u8]) -> Result<Option<Head>, Refused> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
-    let bytes = match request.parse(text) {
+    let mut headers = [const { MaybeUninit::uninit() }; HEADERS];
+    let mut request = httparse::Request::new(&mut []);
+    let bytes = match request.parse_with_uninit_headers(text, &mut headers) {
         Ok(httparse::Status::Complete(bytes)) => bytes,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::Version) => return Err(Refused(505)),

@@ -205,10 +205,12 @@ impl Identity {
     pub fn fill_with(&self, text: &str, more: impl Fn(&str, &mut String) -> bool) -> String {
         let mut filled = String::with_capacity(text.len() + 64);
         let mut rest = text;
-        while let Some(start) = rest.find('$') {
+        while let Some(start) = memchr::memchr(b'$', rest.as_bytes()) {
             let (before, from) = rest.split_at(start);
             filled.push_str(before);
-            rest = match from.strip_prefix("${").and_then(|inner| inner.split_once('}')) {
+            let inner = from.strip_prefix("${");
+            let end = inner.and_then(|inner| memchr::memchr(b'}', inner.as_bytes()));
+            rest = match inner.zip(end).map(|(inner, end)| (&inner[..end], &inner[end + 1..])) {
                 Some(("POD_NAME", behind)) => {
                     filled.push_str(&self.pod_name);
                     behind
