@@ -66,6 +66,7 @@ impl Aggregation {
         self.version.load(Ordering::Acquire)
     }
 
+    /// Changes what is known; the version only where that makes a difference.
     fn change(&self, change: impl FnOnce(&mut Known)) {
         let mut known = self.known();
         let before = known.clone();
@@ -146,3 +147,38 @@ fn user_headers(call: &Call) -> HeaderMap {
 
 /// The server that a remote's next request goes to.
 pub(crate) type Connection = Arc<dyn daruma_client::Transport>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_tells_of_changes_only() {
+        let aggregation = Aggregation::default();
+        let before = aggregation.version();
+        aggregation.change(|known| _ = known.available.insert("v1.a".into(), true));
+        let after = aggregation.version();
+        assert_ne!(before, after);
+        aggregation.change(|known| _ = known.available.insert("v1.a".into(), true));
+        assert_eq!(aggregation.version(), after);
+    }
+
+    #[test]
+    fn remotes_are_found_by_group_and_version() {
+        let remote = Remote {
+            name: "v1.a.b".into(),
+            group: "a.b".into(),
+            version: "v1".into(),
+            service_namespace: String::new(),
+            service_name: String::new(),
+            service_port: 443,
+            ca_bundle: None,
+            priority: 0,
+        };
+        let aggregation = Aggregation::default();
+        aggregation.change(|known| _ = known.remotes.insert(remote.name.clone(), remote.clone()));
+        assert_eq!(aggregation.remote("a.b", "v1"), Some(remote));
+        assert_eq!(aggregation.remote("b", "v1"), None);
+        assert_eq!(aggregation.remote("a.b", "v2"), None);
+    }
+}

@@ -1,5 +1,6 @@
 //! Whether somebody may do something: masters, the node authorizer, then RBAC.
 
+mod binding;
 pub mod escalation;
 pub mod node;
 pub mod rbac;
@@ -68,7 +69,7 @@ pub enum Decision {
 
 /// Why something is allowed: the binding that says so, and its subject. What is allowed without one needs no reason.
 #[derive(Debug, Clone, Default)]
-pub struct Grant(Option<(Arc<rbac::Binding>, usize)>);
+pub struct Grant(Option<(Arc<binding::Binding>, usize)>);
 
 impl Grant {
     /// The reason in words; empty where there is none.

@@ -4,7 +4,6 @@
 //! pkg/apis/rbac/v1/evaluation_helpers.go. Aggregated cluster roles are united by label when read.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
@@ -14,6 +13,7 @@ use daruma_api::status::ApiError;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::binding::Binding;
 use super::{Decision, Grant, Question};
 use crate::cache::NOT_LOADED;
 use crate::registry::{Registry, Resource};
@@ -84,101 +84,6 @@ struct RoleDocument {
 #[serde(rename_all = "camelCase", default)]
 struct Aggregation {
     cluster_role_selectors: Vec<LabelSelector>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct BindingDocument {
-    subjects: Option<Vec<SubjectDocument>>,
-    role_ref: RoleRef,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct SubjectDocument {
-    kind: String,
-    name: String,
-    namespace: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RoleRef {
-    kind: String,
-    name: String,
-}
-
-/// A binding, decoded.
-#[derive(Debug)]
-pub(super) struct Binding {
-    name: String,
-    namespace: String,
-    subjects: Vec<Subject>,
-    role: RoleRef,
-}
-
-/// To whom a binding gives a role.
-#[derive(Debug, PartialEq, Eq)]
-enum Subject {
-    User(String),
-    Group(String),
-    /// Namespace as it is written, name, and the user that this is.
-    ServiceAccount(String, String, String),
-    Nobody,
-}
-
-impl Subject {
-    /// `namespace` is the binding's, for accounts that have none.
-    fn new(document: SubjectDocument, namespace: &str) -> Self {
-        let SubjectDocument { kind, name, namespace: own } = document;
-        match kind.as_str() {
-            "User" => Self::User(name),
-            "Group" => Self::Group(name),
-            "ServiceAccount" => {
-                let user = format!("system:serviceaccount:{}:{name}", if own.is_empty() { namespace } else { &own });
-                Self::ServiceAccount(own, name, user)
-            }
-            _ => Self::Nobody,
-        }
-    }
-
-    fn is(&self, user: &User) -> bool {
-        match self {
-            Self::User(name) | Self::ServiceAccount(_, _, name) => user.name == *name,
-            Self::Group(name) => user.is_in(name),
-            Self::Nobody => false,
-        }
-    }
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::User(name) => write!(f, "User {name:?}"),
-            Self::Group(name) => write!(f, "Group {name:?}"),
-            Self::ServiceAccount(namespace, name, _) => write!(f, "ServiceAccount \"{name}/{namespace}\""),
-            Self::Nobody => Ok(()),
-        }
-    }
-}
-
-impl Binding {
-    /// The first subject that is `user`.
-    fn subject(&self, user: &User) -> Option<usize> {
-        self.subjects.iter().position(|subject| subject.is(user))
-    }
-
-    /// Why its subject of this number may do something.
-    pub(super) fn reason(&self, subject: usize) -> String {
-        let (name, namespace) = (&self.name, &self.namespace);
-        let (kind, shown) = if namespace.is_empty() {
-            ("ClusterRoleBinding", name.clone())
-        } else {
-            ("RoleBinding", format!("{name}/{namespace}"))
-        };
-        let (role, to) = (&self.role, &self.subjects[subject]);
-        format!("RBAC: allowed by {kind} {shown:?} of {} {:?} to {to}", role.kind, role.name)
-    }
 }
 
 /// What was read of objects, by their keys, and the objects themselves.
@@ -303,10 +208,10 @@ impl Rbac {
                 new.roles = Arc::new(read(roles, &index.roles, rules));
             }
             if is_new(2) {
-                new.cluster_bindings = Arc::new(read(cluster_bindings, &index.cluster_bindings, binding));
+                new.cluster_bindings = Arc::new(read(cluster_bindings, &index.cluster_bindings, Binding::read));
             }
             if is_new(3) {
-                new.bindings = Arc::new(read(bindings, &index.bindings, binding));
+                new.bindings = Arc::new(read(bindings, &index.bindings, Binding::read));
             }
             *current = (now, Arc::new(new));
         }
@@ -363,19 +268,8 @@ fn united(written: &Read<ClusterRole>) -> BTreeMap<Arc<str>, Arc<Vec<Rule>>> {
     all
 }
 
-fn binding(item: &Item) -> Binding {
-    let document: BindingDocument = decode(item);
-    let namespace = item.namespace();
-    let subjects = document.subjects.unwrap_or_default().into_iter();
-    Binding {
-        name: item.name().to_owned(),
-        namespace: namespace.to_owned(),
-        subjects: subjects.map(|subject| Subject::new(subject, namespace)).collect(),
-        role: document.role_ref,
-    }
-}
-
-fn decode<T: serde::de::DeserializeOwned + Default>(item: &Item) -> T {
+/// An object as far as it is of interest here; what does not decode grants nothing.
+pub(super) fn decode<T: serde::de::DeserializeOwned + Default>(item: &Item) -> T {
     serde_json::from_slice(&item.value).unwrap_or_else(|error| {
         tracing::warn!(%error, key = %item.key, "a role or binding does not decode");
         T::default()
@@ -411,6 +305,30 @@ mod tests {
         check(&rule(&["*"], &["*"], &["*/scale"], &[]), "update", "deployments", "scale", "a", true);
         check(&rule(&["get"], &[""], &["*"], &["a"]), "get", "pods", "log", "a", true);
         check(&rule(&["get"], &[""], &["*"], &["a"]), "get", "pods", "log", "b", false);
+    }
+
+    #[test]
+    fn aggregated_roles_have_the_rules_of_others() {
+        let item = |name: &str, labels: &str, rest: &str| {
+            let value = format!(r#"{{"metadata":{{"labels":{{{labels}}}}},{rest}}}"#);
+            Arc::new(Item::new(name, 1, value.into(), &crate::storage::Extractor::new(&[])))
+        };
+        let selects = |label: &str| {
+            format!(
+                r#""rules":[{{"verbs":["old"]}}],"aggregationRule":{{"clusterRoleSelectors":[{{"matchLabels":{{"{label}":"1"}}}}]}}"#
+            )
+        };
+        // `a` has what `b` has, which has what `c` and `d` have, and not what it is written to have.
+        let roles = [
+            item("a", "", &selects("to-a")),
+            item("b", r#""to-a":"1""#, &selects("to-b")),
+            item("c", r#""to-b":"1""#, r#""rules":[{"verbs":["get"]},{"verbs":["list"]}]"#),
+            item("d", r#""to-b":"1""#, r#""rules":[{"verbs":["get"]}]"#),
+        ];
+        let written = roles.into_iter().map(|item| (item.key.clone(), (item.clone(), Arc::new(cluster_role(&item))))).collect();
+        let united = united(&written);
+        let verbs = |name: &str| united[name].iter().flat_map(|rule| rule.verbs.clone()).collect::<Vec<_>>();
+        assert_eq!([verbs("a"), verbs("b"), verbs("d")], [vec!["get", "list"], vec!["get", "list"], vec!["get"]]);
     }
 
     #[test]

@@ -11,13 +11,15 @@ pub struct Query {
 impl Query {
     /// Decodes `a=b&c=d`. A parameter without `=` has the empty value.
     pub fn parse(text: &str) -> Self {
-        let decode = |part: &str| match part.contains(['+', '%']) {
-            true => percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy().into_owned(),
-            false => part.to_owned(),
-        };
         if text.is_empty() {
             return Self::default();
         }
+        let decode = |part: &str| {
+            if !part.contains(['+', '%']) {
+                return part.to_owned();
+            }
+            percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy().into_owned()
+        };
         let pairs = text
             .split('&')
             .filter(|pair| !pair.is_empty())
