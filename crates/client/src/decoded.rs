@@ -22,9 +22,6 @@ const CROWD: usize = 2_000;
 /// A smaller object's lists have little room to spare.
 const BULKY_BYTES: usize = 1024;
 
-/// Longest beginning of an object that says its kind and version.
-const TYPE_BYTES: usize = 160;
-
 /// Type, length and two independent hashes of the text: 128 bits, so that two texts never meet by chance.
 type Key = (TypeId, usize, u64, u64);
 
@@ -89,9 +86,14 @@ impl DecodedObjects {
 
 /// An object in a list has no kind and version, in an event it has: for a Rust type it is one and the same.
 fn without_type(text: &str) -> &str {
-    let metadata = text.strip_prefix("{\"kind\":").and_then(|_| text.find("\"metadata\":{")).filter(|at| *at < TYPE_BYTES);
-    let content = metadata.map_or(text, |at| &text[at..]);
-    content.strip_prefix('{').unwrap_or(content)
+    behind_type(text).or_else(|| text.strip_prefix('{')).unwrap_or(text)
+}
+
+/// What follows kind and version where an object begins with them, as servers write it.
+fn behind_type(text: &str) -> Option<&str> {
+    let (_, rest) = text.strip_prefix("{\"kind\":\"")?.split_once('"')?;
+    let (_, rest) = rest.strip_prefix(",\"apiVersion\":\"")?.split_once('"')?;
+    rest.strip_prefix(',')
 }
 
 fn hash(seed: u64, text: &str) -> u64 {

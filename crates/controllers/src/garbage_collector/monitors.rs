@@ -185,7 +185,7 @@ impl Watch {
             let Some(data) = frame.data_ref() else { continue };
             buffer.extend_from_slice(data);
             let mut start = 0;
-            while let Some(length) = buffer[start..].iter().position(|byte| *byte == b'\n') {
+            while let Some(length) = memchr::memchr(b'\n', &buffer[start..]) {
                 let line = &buffer[start..start + length];
                 start += length + 1;
                 if let Some((kind, metadata)) = decode(line)? {
