@@ -1,6 +1,5 @@
 //! Reading and changing JSON objects without a type.
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// Decodes JSON. Whether it is UTF-8 is looked at once, and not for each of its texts.
@@ -12,71 +11,6 @@ pub fn parse(content: &[u8]) -> Result<Value, serde_json::Error> {
         Ok(text) => serde_json::from_str(text),
         // Tells where it is wrong.
         Err(_) => serde_json::from_slice(content),
-    }
-}
-
-/// Appends a document as JSON, as [`serde_json::to_writer`] does, in fewer steps.
-pub fn write(value: &Value, out: &mut Vec<u8>) {
-    match value {
-        Value::String(text) => write_text(text, out),
-        Value::Array(items) => {
-            out.push(b'[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                write(item, out);
-            }
-            out.push(b']');
-        }
-        Value::Object(fields) => {
-            out.push(b'{');
-            for (index, (name, value)) in fields.iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                write_text(name, out);
-                out.push(b':');
-                write(value, out);
-            }
-            out.push(b'}');
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => write_seldom(value, out),
-    }
-}
-
-/// Appends a text in quotes.
-pub fn write_text(text: &str, out: &mut Vec<u8>) {
-    if !is_plain(text.as_bytes()) {
-        return write_seldom(text, out);
-    }
-    out.reserve(text.len() + 2);
-    out.push(b'"');
-    out.extend_from_slice(text.as_bytes());
-    out.push(b'"');
-}
-
-fn write_seldom(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) {
-    serde_json::to_writer(out, value).expect("writing to memory does not fail");
-}
-
-/// Whether a text stands between quotes as it is. Looks at eight bytes at once.
-fn is_plain(text: &[u8]) -> bool {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGHEST: u64 = u64::from_ne_bytes([0x80; 8]);
-    /// Not zero where a byte of `word` is below `limit`.
-    const fn below(word: u64, limit: u8) -> u64 {
-        word.wrapping_sub(ONES * limit as u64) & !word & HIGHEST
-    }
-    let is_plain_word = |word: &[u8; 8]| {
-        let word = u64::from_ne_bytes(*word);
-        let quotes = below(word ^ (ONES * u64::from(b'"')), 1);
-        let backslashes = below(word ^ (ONES * u64::from(b'\\')), 1);
-        (below(word, b' ') | quotes | backslashes) == 0
-    };
-    match text.last_chunk::<8>() {
-        Some(last) => text.as_chunks::<8>().0.iter().all(is_plain_word) && is_plain_word(last),
-        None => text.iter().all(|byte| *byte >= b' ' && !matches!(byte, b'"' | b'\\')),
     }
 }
 
@@ -176,20 +110,6 @@ pub fn micros(time: jiff::Timestamp) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn writing() {
-        let mut texts: Vec<String> = (0..20).map(|length| "x".repeat(length)).collect();
-        for special in ['"', '\\', '\n', '\u{1f}', '\u{7f}', ' ', '!', '#', '[', ']', '\u{80}', '\u{fc}', '\u{2028}', '\u{1f600}']
-        {
-            texts.extend((0..12).map(|before| format!("{}{special}{}", "y".repeat(before), "z".repeat(11 - before))));
-            texts.push(special.to_string());
-        }
-        let document = json!({"texts": texts, "\"": {"a": [], "b": {}, "c": [1, -2.5, 1e30, null, true, [false]]}, "": u64::MAX});
-        let mut out = Vec::new();
-        write(&document, &mut out);
-        assert_eq!(String::from_utf8(out).expect("text"), document.to_string());
-    }
 
     #[test]
     fn pointers() {

@@ -18,7 +18,6 @@ use serde::de::DeserializeOwned;
 use crate::decoded::{self, DecodedObjects};
 use crate::list::Reader;
 use crate::rate_limit::TokenBucket;
-
 use crate::watch::{Decode, watch_events};
 use crate::{Body, ClientError, RateLimit, Transport, TransportError, empty_body, full_body};
 

@@ -10,8 +10,7 @@ use std::sync::{Arc, Mutex};
 use daruma_api::metav1::LabelSelector;
 use daruma_api::selector::Selector;
 use daruma_api::status::ApiError;
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::binding::Binding;
 use super::{Decision, Grant, Question};

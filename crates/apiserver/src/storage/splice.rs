@@ -254,7 +254,7 @@ fn encode(head: &[u8], object: &Value) -> Bytes {
 pub fn write_partial(object: &Value, out: &mut Vec<u8>) {
     out.extend_from_slice(PARTIAL);
     let nothing = Value::Object(serde_json::Map::new());
-    document::write(object.get("metadata").unwrap_or(&nothing), out);
+    serde_json::to_writer(&mut *out, object.get("metadata").unwrap_or(&nothing)).expect("writing to memory does not fail");
     out.push(b'}');
 }
 
@@ -263,9 +263,9 @@ fn field(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) {
         out.push(b',');
     }
     *first = false;
-    document::write_text(key, out);
+    serde_json::to_writer(&mut *out, key).expect("writing to memory does not fail");
     out.push(b':');
-    document::write(value, out);
+    serde_json::to_writer(&mut *out, value).expect("writing to memory does not fail");
 }
 
 /// Decimal digits of `number` at the end of `buffer`.

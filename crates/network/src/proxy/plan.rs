@@ -185,13 +185,12 @@ impl Rules {
         }
         let cluster_chain = name("service", port, "");
         let external_chain = || name("external", port, "");
-        let uses_local = port.internal_local || port.external_local || port.uses_local_endpoints();
-        let local_chain = if uses_local { name("local", port, "") } else { String::new() };
+        let local_chain = || name("local", port, "");
         if port.uses_cluster_endpoints() && !choice.cluster.is_empty() {
             self.endpoints_chain(&cluster_chain, port, &choice.cluster);
         }
         if port.uses_local_endpoints() && !choice.local.is_empty() {
-            self.endpoints_chain(&local_chain, port, &choice.local);
+            self.endpoints_chain(&local_chain(), port, &choice.local);
         }
         if port.affinity.is_some() {
             choice.reachable().into_iter().for_each(|endpoint| self.sticky_endpoint(port, endpoint));
@@ -204,14 +203,14 @@ impl Rules {
         self.element("cluster-ips", vec![Value::Address(port.cluster_ip)], None);
         let cluster_key = service_key(port, port.cluster_ip);
         if has_internal {
-            let chain = if port.internal_local { &local_chain } else { &cluster_chain };
-            self.element("service-ips", cluster_key, Some(goto(chain)));
+            let chain = if port.internal_local { local_chain() } else { cluster_chain.clone() };
+            self.element("service-ips", cluster_key, Some(goto(&chain)));
         } else {
             self.element("no-endpoint-services", cluster_key, Some(refusal.clone()));
         }
         if choice.any && port.externally_accessible() {
-            let then = has_external.then_some(if port.external_local { &local_chain } else { &cluster_chain });
-            self.external_chain(&external_chain(), port, &cluster_chain, then);
+            let then = has_external.then(|| if port.external_local { local_chain() } else { cluster_chain.clone() });
+            self.external_chain(&external_chain(), port, &cluster_chain, then.as_ref());
         }
         for address in port.external_ips.iter().chain(&port.load_balancer_ips) {
             if choice.any {
@@ -326,15 +325,7 @@ fn name(prefix: &str, port: &ServicePort, suffix: &str) -> String {
     // FNV-1a.
     let bytes = port.id.bytes().chain(suffix.bytes());
     let hash = bytes.fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    let mut name = String::with_capacity(prefix.len() + port.id.len() + suffix.len() + 10);
-    name.push_str(prefix);
-    name.push('-');
-    for shift in (0..8).rev() {
-        name.extend(char::from_digit(hash >> (4 * shift) & 0xf, 16));
-    }
-    for part in ["-", &port.id, suffix] {
-        name.push_str(part);
-    }
+    let mut name = format!("{prefix}-{hash:08x}-{}{suffix}", port.id);
     name.truncate(NAME_MAX);
     name
 }
