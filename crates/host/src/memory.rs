@@ -5,8 +5,8 @@
 mod allocator;
 mod code;
 
-use std::fs;
 use std::time::Duration;
+use std::{fs, thread};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike};
@@ -33,11 +33,11 @@ pub fn share_one_arena() {
 }
 
 /// Makes the most of memory for the commands that play virtual worlds, which compute for as long as they run: their code
-/// goes to huge pages. Call it in `main` while there is one thread.
+/// goes to huge pages, on a thread of its own, while the process goes on.
 pub fn serve_computing() {
     if allocator::is_quick() {
-        // Where it fails, the code stays where it is, which is only slower; and nobody listens yet.
-        let _ = code::move_to_huge_pages();
+        // Where it fails, or the thread does not begin, the code stays where it is, which is only slower.
+        let _ = thread::Builder::new().name("huge pages".into()).spawn(|| _ = code::move_to_huge_pages());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::{ptr, thread};
+use std::ptr;
 
 use libc::{MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, MREMAP_FIXED, MREMAP_MAYMOVE, c_void};
 use libc::{PROT_EXEC, PROT_READ, PROT_WRITE};
@@ -28,8 +28,9 @@ pub(super) fn move_to_huge_pages() -> io::Result<()> {
         return Ok(());
     };
     let copy = Copied::of(&code)?;
-    // SAFETY: the one thread there is goes on with the same bytes at the same addresses: the kernel takes the old pages away
-    // and puts the new ones in their place within this call. Both ranges are whole pages of equal length.
+    // SAFETY: every thread goes on with the same bytes at the same addresses: the kernel takes the old pages away and puts the
+    // new ones in their place while it holds the lock of the process's address space (mm/mremap.c), and whoever meets a page
+    // that is on its way waits for that lock. Both ranges are whole pages of equal length.
     let moved = unsafe {
         libc::mremap(copy.start as *mut c_void, code.len(), code.len(), MREMAP_MAYMOVE | MREMAP_FIXED, code.start as *mut c_void)
     };
@@ -71,30 +72,13 @@ impl Copied {
         if unsafe { libc::madvise(copy.start as *mut c_void, code.len(), MADV_HUGEPAGE) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        copy.fill(code);
+        // SAFETY: the code is readable, the copy writable, both of this length, and nobody else knows of the copy.
+        unsafe { ptr::copy_nonoverlapping(code.start as *const u8, copy.start as *mut u8, code.len()) };
         // SAFETY: changes the rights of memory that nobody knows of.
         if unsafe { libc::mprotect(copy.start as *mut c_void, code.len(), PROT_READ | PROT_EXEC) } != 0 {
             return Err(io::Error::last_os_error());
         }
         Ok(copy)
-    }
-
-    /// Copies the code. Nearly all of the time goes to memory that is new, so two do it.
-    fn fill(&self, code: &Range<usize>) {
-        let half = code.len() / 2 / HUGE * HUGE;
-        let (from, to, end) = (code.start, self.start, code.len());
-        let part = move |begin: usize, end: usize| {
-            // SAFETY: the code is readable, the copy writable, both of this length, and nobody else knows of this part of the copy.
-            unsafe { ptr::copy_nonoverlapping((from + begin) as *const u8, (to + begin) as *mut u8, end - begin) };
-        };
-        thread::scope(|scope| {
-            let other = thread::Builder::new().spawn_scoped(scope, move || part(half, end));
-            part(0, half);
-            // Joined, the other thread runs no code any more: it may move. Where it never began, its part is done here.
-            if other.ok().and_then(|other| other.join().ok()).is_none() {
-                part(half, end);
-            }
-        });
     }
 }
 
