@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::thread;
 
 use anyhow::{Context, Result};
 use daruma_drill::Progress;
@@ -25,13 +26,25 @@ impl Progress for Timeline {
     }
 }
 
+/// Makes the content of a file.
+type Make = fn(&Report) -> Result<String>;
+
+/// The files of a report. Those of a large one take a while to make, so each has a thread.
+const FILES: [(&str, Make); 3] = [
+    ("report.html", |report| Ok(report::html(report))),
+    ("report.json", |report| Ok(report.json()?)),
+    ("junit.xml", |report| Ok(report::junit(report))),
+];
+
 /// Writes report.html, report.json and junit.xml into `directory`.
 pub fn write(report: &Report, directory: &Path) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
-    let files = [("report.html", report::html(report)), ("report.json", report.json()?), ("junit.xml", report::junit(report))];
-    for (name, content) in files {
-        let path = directory.join(name);
-        fs::write(&path, content).with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(())
+    thread::scope(|scope| {
+        let write = |(name, make): (&str, Make)| {
+            let path = directory.join(name);
+            fs::write(&path, make(report)?).with_context(|| format!("writing {}", path.display()))
+        };
+        let writing = FILES.map(|file| scope.spawn(move || write(file)));
+        writing.into_iter().try_for_each(|one| one.join().expect("a panic has ended the process"))
+    })
 }
