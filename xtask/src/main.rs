@@ -1,7 +1,8 @@
-//! Project automation: `cargo xtask ci`, `tidy`, `bench`.
+//! Project automation: `cargo xtask ci`, `tidy`, `dist`, `bench`.
 
 mod bench;
 mod ci;
+mod dist;
 mod tidy;
 mod tools;
 
@@ -14,9 +15,10 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["ci"] => ci::run(&root()),
         ["tidy"] => tidy::run(&root()),
+        ["dist"] => dist::run(&root()).map(|binary| println!("{}", binary.display())),
         ["bench", rest @ ..] => bench::run(&root(), rest),
         _ => {
-            eprintln!("usage: cargo xtask ci | tidy | bench [NAME…]");
+            eprintln!("usage: cargo xtask ci | tidy | dist | bench [NAME…]");
             return ExitCode::from(2);
         }
     };

@@ -42,9 +42,10 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Builds the optimised binary and gives its path.
-pub fn build_release(root: &Path) -> Result<PathBuf> {
-    let arguments = ["build", "--release", "--package", "daruma", "--bin", "daruma", "--message-format=json-render-diagnostics"];
+/// Builds the binary with further arguments of cargo (which profile, above all), and gives its path.
+pub fn build(root: &Path, how: &[&str]) -> Result<PathBuf> {
+    let arguments =
+        [&["build", "--package", "daruma", "--bin", "daruma", "--message-format=json-render-diagnostics"], how].concat();
     eprintln!("+ cargo {}", arguments.join(" "));
     let output = cargo().args(arguments).current_dir(root).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {

@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use daruma_cluster::kubeconfig;
@@ -17,8 +18,13 @@ use daruma_cluster::shape::Shape;
 use daruma_host::https::{ClientIdentity, HttpsTransport, TlsTrust};
 use daruma_world::World;
 use http::{Method, StatusCode};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 
 use super::calls;
+
+/// How long a process that is asked to end may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The server and all that it needs; the process ends and the directory goes with the value.
 pub struct ApiServer {
@@ -183,15 +189,24 @@ impl ApiServer {
 
 impl Drop for ApiServer {
     fn drop(&mut self) {
-        for child in &mut self.others {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        self.kill();
+        self.others.drain(..).chain(self.child.take()).for_each(end);
         if std::env::var_os("DARUMA_KEEP").is_none() {
             let _ = fs::remove_dir_all(&self.directory);
         }
     }
+}
+
+/// Asks a process to end, as its supervisor would (one that is watched at its work writes down what was seen), and kills it
+/// where it does not.
+fn end(mut child: Child) {
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let asked = Instant::now();
+    let is_asked = signal::kill(pid, Signal::SIGTERM).is_ok();
+    while is_asked && asked.elapsed() < PATIENCE && matches!(child.try_wait(), Ok(None)) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 fn free_port() -> u16 {

@@ -1,0 +1,72 @@
+//! The binary that is handed out: built once to be watched at its work, and then again by what was seen
+//! (profile-guided optimisation; the chapter of that name in the rustc book).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::tools;
+
+/// Seeds of the story that the watched binary plays.
+const SEEDS: [&str; 3] = ["1", "2", "3"];
+
+/// What else it does: real processes, TLS, HTTP/2, the store on a disk. Code that is not seen at work is built to be small.
+const BENCHMARKS: [&str; 4] = ["create-pods", "lists", "watchers", "scheduling"];
+
+/// Builds it, and gives its path. Takes as long as two builds and two minutes.
+///
+/// # Errors
+/// Where a build or the training fails, and where the toolchain lacks the tool that merges profiles.
+pub fn run(root: &Path) -> Result<PathBuf> {
+    let host = rustc(&["--print", "host-tuple"])?;
+    let merge = Path::new(&rustc(&["--print", "sysroot"])?).join("lib/rustlib").join(&host).join("bin/llvm-profdata");
+    if !merge.is_file() {
+        bail!("{} is not there: install it with `rustup component add llvm-tools`", merge.display());
+    }
+    let training = fs::canonicalize(root)?.join("target/training");
+    let (seen, profile) = (training.join("seen"), training.join("daruma.profdata"));
+    if seen.exists() {
+        fs::remove_dir_all(&seen).context("removing what was seen the last time")?;
+    }
+
+    let watched = [format!("-Cprofile-generate={}", seen.display())];
+    let watched = build(root, &host, &watched, Some(&training))?;
+    train(root, &watched, &training, &seen)?;
+    tools::run(Command::new(&merge).arg("merge").arg("-o").arg(&profile).arg(&seen))?;
+    build(root, &host, &[format!("-Cprofile-use={}", profile.display())], None)
+}
+
+/// Builds with further flags; in a directory of its own, or in the usual one.
+fn build(root: &Path, host: &str, flags: &[String], directory: Option<&Path>) -> Result<PathBuf> {
+    // Joined by cargo with the flags of .cargo/config.toml, which an environment variable would replace.
+    let flags = format!("target.{host}.rustflags={flags:?}");
+    let mut arguments = vec!["--profile", "dist", "--config", &flags];
+    if let Some(directory) = directory {
+        arguments.extend(["--target-dir", directory.to_str().context("the path of the target directory is no text")?]);
+    }
+    tools::build(root, &arguments)
+}
+
+fn train(root: &Path, watched: &Path, training: &Path, seen: &Path) -> Result<()> {
+    // Processes that end add to what those before them saw; four files, so that those that run side by side do not wait.
+    let seen = seen.join("%4m.profraw");
+    for seed in SEEDS {
+        let mut play = Command::new(watched);
+        play.args(["drill", "run", "story", "--world", "sim", "--seed", seed]);
+        tools::run(play.current_dir(training).env("LLVM_PROFILE_FILE", &seen))?;
+    }
+    let mut benchmarks = tools::cargo();
+    benchmarks.args(["run", "--release", "--package", "daruma", "--example", "bench", "--", "--binary"]).arg(watched);
+    tools::run(benchmarks.args(BENCHMARKS).current_dir(root).env("LLVM_PROFILE_FILE", &seen))
+}
+
+/// What rustc prints.
+fn rustc(arguments: &[&str]) -> Result<String> {
+    let output = Command::new("rustc").args(arguments).output().context("asking rustc")?;
+    if !output.status.success() {
+        bail!("rustc {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
