@@ -4,16 +4,17 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::tools;
+use crate::{dist, tools};
 
-/// Builds the optimised binary and runs its benchmarks; `names` chooses some of them. `--binary PATH`
-/// among them measures another build.
+/// Builds the binary as it is handed out and runs its benchmarks; `names` chooses some of them. `--release` among them
+/// measures the quicker build that people work with, `--binary PATH` any other.
 pub fn run(root: &Path, names: &[&str]) -> Result<()> {
-    tools::run(tools::cargo().args(["build", "--release", "--package", "daruma"]).current_dir(root))?;
-    tools::run(
-        tools::cargo()
-            .args(["run", "--release", "--package", "daruma", "--example", "bench", "--"])
-            .args(names)
-            .current_dir(root),
-    )
+    let mut benchmarks = tools::cargo();
+    benchmarks.args(["run", "--release", "--package", "daruma", "--example", "bench", "--"]);
+    benchmarks.args(names.iter().filter(|name| **name != "--release"));
+    if !names.contains(&"--binary") {
+        let binary = if names.contains(&"--release") { tools::build(root, &["--release"])? } else { dist::run(root)? };
+        benchmarks.arg("--binary").arg(binary);
+    }
+    tools::run(benchmarks.current_dir(root))
 }
