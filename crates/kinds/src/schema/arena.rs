@@ -1,4 +1,4 @@
-//! The compact form of a group version's schemas that decoding and patching walk: structs in one
+//! The compact form of the schemas that decoding and patching walk: structs in one
 //! vector, fields sorted by name, references as indices. No descriptions.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::facts::{self, FieldFacts};
 
-/// Schemas of one group version.
+/// Schemas of several group versions.
 #[derive(Debug)]
 pub struct Arena {
     structs: Vec<Struct>,

@@ -1,8 +1,7 @@
 //! Schemas of the served kinds: which members there are and what they hold, for strict decoding,
 //! pruning, strategic merge patches and apply; documents for clients are made in [`crate::openapi`].
 //!
-//! Nothing is built before it is asked for; then a group version's schemas stay, a few hundred
-//! bytes a type.
+//! Nothing is built before it is asked for; then the schemas stay, a few hundred bytes a type.
 
 mod arena;
 mod check;
@@ -22,15 +21,16 @@ pub use types::GROUP_VERSIONS;
 pub(crate) use view::metadata as metadata_view;
 pub use view::{View, view};
 
-static ARENAS: [OnceLock<Arena>; GROUP_VERSIONS.len()] = [const { OnceLock::new() }; GROUP_VERSIONS.len()];
-
-/// The schemas of a group version; `None` where it is not served.
+/// The schemas by which a group version's objects are read; `None` where it is not served.
 pub fn arena(group: &str, version: &str) -> Option<&'static Arena> {
-    let index = GROUP_VERSIONS.iter().position(|served| *served == (group, version))?;
-    Some(ARENAS[index].get_or_init(|| {
-        let definitions = types::definitions(group, version).expect("every listed group version has types; a test builds all");
-        Arena::build(&definitions)
-    }))
+    // Most clusters never read what extends their API.
+    static ARENAS: [OnceLock<Arena>; 2] = [const { OnceLock::new() }; 2];
+    let extends = |group: &str| matches!(group, "apiextensions.k8s.io" | "apiregistration.k8s.io");
+    let is_served = GROUP_VERSIONS.contains(&(group, version));
+    is_served.then(|| {
+        let beside = GROUP_VERSIONS.iter().filter(|(other, _)| extends(other) == extends(group));
+        ARENAS[usize::from(extends(group))].get_or_init(|| Arena::build(&types::definitions_of(beside)))
+    })
 }
 
 /// Generated schemas by name, before the facts are merged in.
@@ -56,6 +56,7 @@ mod tests {
         }
         for (group, version) in GROUP_VERSIONS {
             assert!(arena(group, version).is_some());
+            assert!(definitions(group, version).is_some());
         }
         assert!(arena("", "v2").is_none());
     }

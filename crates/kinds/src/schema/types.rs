@@ -33,9 +33,28 @@ macro_rules! add {
 /// Schemas by name of all that a group version's objects are made of, in the form of JSON schema with
 /// `#/components/schemas/` references.
 pub(super) fn definitions(group: &str, version: &str) -> Option<Map<String, Value>> {
+    let mut generator = generator();
+    add(&mut generator, group, version).then(|| generator.take_definitions(false).into_iter().collect())
+}
+
+/// Those of several group versions, each once: most of what one is made of belongs to others as well.
+pub(super) fn definitions_of<'a>(group_versions: impl Iterator<Item = &'a (&'a str, &'a str)>) -> Map<String, Value> {
+    let mut generator = generator();
+    for (group, version) in group_versions {
+        let has_types = add(&mut generator, group, version);
+        debug_assert!(has_types, "{group}/{version}");
+    }
+    generator.take_definitions(false).into_iter().collect()
+}
+
+fn generator() -> SchemaGenerator {
     let mut settings = SchemaSettings::openapi3();
     settings.transforms.clear();
-    let mut generator = SchemaGenerator::new(settings);
+    SchemaGenerator::new(settings)
+}
+
+/// Adds what a group version's objects are made of; `false` where it is not served.
+fn add(generator: &mut SchemaGenerator, group: &str, version: &str) -> bool {
     match (group, version) {
         ("", "v1") => add!(generator;
             core::v1::Binding, core::v1::ConfigMap, core::v1::Endpoints, core::v1::Event, core::v1::Namespace,
@@ -63,8 +82,8 @@ pub(super) fn definitions(group: &str, version: &str) -> Option<Map<String, Valu
             rbac::v1::ClusterRole, rbac::v1::ClusterRoleBinding, rbac::v1::Role, rbac::v1::RoleBinding,
         ),
         ("scheduling.k8s.io", "v1") => add!(generator; scheduling::v1::PriorityClass),
-        _ => return None,
+        _ => return false,
     }
     add!(generator; metav1::DeleteOptions, metav1::Status, metav1::ListMeta);
-    Some(generator.take_definitions(false).into_iter().collect())
+    true
 }
