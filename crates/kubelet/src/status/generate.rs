@@ -52,13 +52,16 @@ pub struct Inputs<'a> {
 pub fn generate(inputs: &Inputs<'_>) -> PodStatus {
     let pod = inputs.pod;
     let Some(spec) = &pod.spec else { return PodStatus::default() };
-    let old_list = |list: &Option<Vec<ContainerStatus>>| list.clone().unwrap_or_default();
-    let mut regular = containers::statuses(inputs, &spec.containers, &old_list(&inputs.old.container_statuses), false);
+    let old = inputs.old;
+    let old_regular = old.container_statuses.as_deref().unwrap_or_default();
+    let mut regular = containers::statuses(inputs, &spec.containers, old_regular, false);
     regular.sort_by(|a, b| a.name.cmp(&b.name));
-    let init_specs = spec.init_containers.clone().unwrap_or_default();
-    let init = containers::statuses(inputs, &init_specs, &old_list(&inputs.old.init_container_statuses), true);
+    let init_specs = spec.init_containers.as_deref().unwrap_or_default();
+    let old_init = old.init_container_statuses.as_deref().unwrap_or_default();
+    let init = containers::statuses(inputs, init_specs, old_init, true);
+    let old_ephemeral = old.ephemeral_container_statuses.as_deref().unwrap_or_default();
     let ephemeral_specs: Vec<_> = spec.ephemeral_containers.iter().flatten().map(crate::start::ephemeral_as_container).collect();
-    let ephemeral = containers::statuses(inputs, &ephemeral_specs, &old_list(&inputs.old.ephemeral_container_statuses), false);
+    let ephemeral = containers::statuses(inputs, &ephemeral_specs, old_ephemeral, false);
 
     let all: Vec<ContainerStatus> = init.iter().chain(&regular).cloned().collect();
     let initialized = inputs.view.ready_sandbox().is_some_and(|sandbox| {

@@ -16,15 +16,14 @@ pub fn status_patch(uid: &str, old: &PodStatus, new: &PodStatus) -> Option<Value
     let mut status = Map::new();
     for (field, key) in [("conditions", "type"), ("podIPs", "ip"), ("hostIPs", "ip")] {
         let (was, is) = (list(before.remove(field)), list(after.remove(field)));
-        let mut changed: Vec<Value> =
-            is.iter().filter(|item| !was.contains(item)).map(|item| with_removals(item, &was, key)).collect();
+        let order: Vec<Value> = is.iter().map(|item| json!({key: item[key]})).collect();
         // Conditions of others stay; addresses that are gone go.
-        if field != "conditions" {
-            let gone = was.iter().filter(|item| !is.iter().any(|other| other[key] == item[key]));
-            changed.extend(gone.map(|item| json!({"$patch": "delete", "ip": item["ip"]})));
-        }
+        let may_go = if field == "conditions" { &[][..] } else { &was };
+        let gone = may_go.iter().filter(|item| !is.iter().any(|other| other[key] == item[key]));
+        let gone: Vec<Value> = gone.map(|item| json!({"$patch": "delete", "ip": item["ip"]})).collect();
+        let differing = is.into_iter().filter(|item| !was.contains(item));
+        let changed: Vec<Value> = differing.map(|item| with_removals(item, &was, key)).chain(gone).collect();
         if !changed.is_empty() {
-            let order: Vec<Value> = is.iter().map(|item| json!({key: item[key]})).collect();
             status.insert(format!("$setElementOrder/{field}"), Value::Array(order));
             status.insert(field.into(), Value::Array(changed));
         }
@@ -36,15 +35,16 @@ pub fn status_patch(uid: &str, old: &PodStatus, new: &PodStatus) -> Option<Value
         before.remove(field);
         after.remove(field);
     }
-    for (field, value) in &after {
-        if before.get(field) != Some(value) {
-            status.insert(field.clone(), value.clone());
-        }
+    let gone: Vec<String> = before.keys().filter(|field| !after.contains_key(*field)).cloned().collect();
+    status.extend(after.into_iter().filter(|(field, value)| before.get(field) != Some(value)));
+    status.extend(gone.into_iter().map(|field| (field, Value::Null)));
+    if status.is_empty() {
+        return None;
     }
-    for field in before.keys().filter(|field| !after.contains_key(*field)) {
-        status.insert(field.clone(), Value::Null);
-    }
-    (!status.is_empty()).then(|| json!({"metadata": {"uid": uid}, "status": status}))
+    let mut patch = Map::new();
+    patch.insert("metadata".to_owned(), json!({"uid": uid}));
+    patch.insert("status".to_owned(), Value::Object(status));
+    Some(Value::Object(patch))
 }
 
 /// Both with nothing but the fields in which they differ; `None` where they do not.
@@ -89,8 +89,7 @@ fn differing(old: &PodStatus, new: &PodStatus) -> Option<(PodStatus, PodStatus)>
 }
 
 /// An item of a merged list, with `null` for what its former self had and it has not.
-fn with_removals(item: &Value, was: &[Value], key: &str) -> Value {
-    let mut item = item.clone();
+fn with_removals(mut item: Value, was: &[Value], key: &str) -> Value {
     let former = was.iter().find(|former| former[key] == item[key]).and_then(Value::as_object);
     if let (Some(fields), Some(former)) = (item.as_object_mut(), former) {
         for field in former.keys() {
