@@ -39,7 +39,7 @@ async fn renew(shared: &Shared, api: &Api<Lease>, last: &mut Option<Arc<Lease>>)
     if last.is_some() && update(shared, api, last).await {
         return;
     }
-    if ensure(shared, api, last).await == Ensured::Found {
+    if Box::pin(ensure(shared, api, last)).await == Ensured::Found {
         // What fails now is tried again with the next period.
         update(shared, api, last).await;
     }
@@ -55,7 +55,7 @@ async fn update(shared: &Shared, api: &Api<Lease>, last: &mut Option<Arc<Lease>>
                 return true;
             }
             Err(error) if error.is_conflict() => {
-                ensure(shared, api, last).await;
+                Box::pin(ensure(shared, api, last)).await;
             }
             Err(error) => heartbeat::failed(shared, attempt, "renewing the lease", &error),
         }
@@ -69,7 +69,7 @@ enum Ensured {
     Made,
 }
 
-/// Gets the lease or makes it, however long that takes.
+/// Gets the lease or makes it, however long that takes. Boxed where it is called: nearly every renewal does without it.
 async fn ensure(shared: &Shared, api: &Api<Lease>, last: &mut Option<Arc<Lease>>) -> Ensured {
     let name = &shared.config.node_name;
     let mut retry = FIRST_RETRY;
