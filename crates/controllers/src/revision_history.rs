@@ -8,7 +8,7 @@ use daruma_api::k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use daruma_api::k8s_openapi::{Metadata, Resource};
 use daruma_api::meta::{ObjectExt, controller_reference};
 use daruma_api::metav1::ObjectMeta;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 /// Longest part of the owner's name in a revision's name.
 const PREFIX: usize = 223;
@@ -19,7 +19,8 @@ pub fn snapshot(template: &PodTemplateSpec) -> Value {
     if let Some(fields) = template.as_object_mut() {
         fields.insert("$patch".to_owned(), Value::from("replace"));
     }
-    json!({ "spec": { "template": template } })
+    let within = |name: &str, value| Value::Object(Map::from_iter([(name.to_owned(), value)]));
+    within("spec", within("template", template))
 }
 
 /// The template that a revision keeps; `None` where it keeps something else.

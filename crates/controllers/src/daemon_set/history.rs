@@ -2,6 +2,7 @@
 //!
 //! Source: kubernetes pkg/controller/daemon/update.go.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use daruma_api::apps::v1::{ControllerRevision, DaemonSet};
@@ -13,8 +14,8 @@ use crate::template_hash::{CONTROLLER_REVISION_HASH, template_hash};
 
 pub use crate::revision_history::max_revision;
 
-fn template(set: &DaemonSet) -> PodTemplateSpec {
-    set.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default()
+fn template(set: &DaemonSet) -> Cow<'_, PodTemplateSpec> {
+    set.spec.as_ref().map(|spec| Cow::Borrowed(&spec.template)).unwrap_or_default()
 }
 
 /// Whether a revision keeps the set's present template.
