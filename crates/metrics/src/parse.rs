@@ -22,7 +22,7 @@ pub struct Sample {
 pub fn parse(text: &str, now_ms: i64) -> Sample {
     let mut sample = Sample::default();
     for line in text.lines() {
-        let Some(name_end) = line.find(['{', ' ']) else { continue };
+        let Some(name_end) = line.bytes().position(|byte| matches!(byte, b'{' | b' ')) else { continue };
         let Some(set) = setter(&line[..name_end]) else { continue };
         let Some((labels, value, at_ms)) = parse_rest(&line[name_end..]) else { continue };
         let point = match set {
@@ -86,7 +86,7 @@ fn parse_labels(mut rest: &str) -> Option<(Labels<'_>, &str)> {
 
 /// A value up to its closing quote, and what follows that.
 fn parse_value(text: &str) -> Option<(Cow<'_, str>, &str)> {
-    let end = text.find(['"', '\\'])?;
+    let end = text.bytes().position(|byte| matches!(byte, b'"' | b'\\'))?;
     if text.as_bytes()[end] == b'"' {
         return Some((Cow::Borrowed(&text[..end]), &text[end + 1..]));
     }

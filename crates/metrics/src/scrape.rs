@@ -1,5 +1,6 @@
 //! Asks the kubelets, all at once, every resolution period.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -149,7 +150,8 @@ impl MetricsServer {
         let response = transport.call(request).await.map_err(|error| error.to_string())?;
         let status = response.status();
         let body = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
-        let text = String::from_utf8_lossy(&body);
+        // Checking all of it at once is cheaper than looking for what cannot be read.
+        let text = std::str::from_utf8(&body).map_or_else(|_| String::from_utf8_lossy(&body), Cow::Borrowed);
         if !status.is_success() {
             return Err(format!("request failed, status: {status}: {}", text.trim()));
         }
