@@ -98,7 +98,7 @@ impl Files {
         let (bytes, inodes) = node.usage();
         let system = self.system_mut(number);
         let Some((directory, name)) = system.top.own_above(way) else { return };
-        let old = directory.entries.insert(name.to_owned(), Arc::new(node));
+        let old = directory.entries.insert(name.into(), Arc::new(node));
         let (old_bytes, old_inodes) = old.as_ref().map_or((0, 0), |old| old.usage());
         system.used_bytes = system.used_bytes + bytes - old_bytes.min(system.used_bytes);
         system.used_inodes = system.used_inodes + inodes - old_inodes.min(system.used_inodes);
@@ -239,7 +239,7 @@ impl Files {
         if source.file_system != target.file_system {
             return Err(error(ErrorKind::CrossesDevices, to));
         }
-        if moves_directory && target.above.contains(&node.inode) {
+        if moves_directory && target.passes(node.inode) {
             return Err(error(ErrorKind::InvalidInput, to));
         }
         if let Some(there) = target.node {

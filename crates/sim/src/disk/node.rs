@@ -1,7 +1,7 @@
 //! What a file system is made of. Nodes are shared between a file system and its past: whoever changes
 //! one copies the way down to it, so keeping the past costs what has changed since.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -116,8 +116,8 @@ pub(super) enum Content {
 
 #[derive(Clone, Default)]
 pub(super) struct Directory {
-    /// In order, and in one block: most directories have one entry.
-    pub(super) entries: LiteMap<OsString, Arc<Node>>,
+    /// In order, and in one block: most directories have one entry. A copy of the directory shares the names.
+    pub(super) entries: LiteMap<Arc<OsStr>, Arc<Node>>,
     /// Number of the file system that is mounted here, if it still is; 0 for none.
     pub(super) mounted: u64,
 }

@@ -34,14 +34,18 @@ pub(super) struct Found<'a> {
     pub(super) way: Way,
     /// What is there; `None` where only the last name is missing.
     pub(super) node: Option<&'a Node>,
-    /// The directories passed, as inode numbers, the nearest last.
-    pub(super) above: Vec<u64>,
+    steps: Vec<Step<'a>>,
 }
 
 impl<'a> Found<'a> {
     /// What is there.
     pub(super) fn existing(&self, path: &Path) -> io::Result<&'a Node> {
         self.node.ok_or_else(|| error(ErrorKind::NotFound, path))
+    }
+
+    /// Whether the path leads through a directory, or to it.
+    pub(super) fn passes(&self, inode: u64) -> bool {
+        self.steps.iter().any(|step| step.node.inode == inode)
     }
 
     /// Whether this is the top of a file system.
@@ -154,13 +158,13 @@ impl<'a> Walk<'a> {
         self.steps.last().expect("the top is never left")
     }
 
-    fn found(&self) -> Found<'a> {
+    fn found(self) -> Found<'a> {
         let last = self.last();
         let own = self.steps.iter().rposition(|step| step.file_system != last.file_system).map_or(0, |other| other + 1);
         // The first of a file system is its top, which has no name in it.
         let names = self.steps[own + 1..].iter().map(|step| step.name).chain(self.missing);
         let way = Way::of(names);
         let node = if self.missing.is_none() { Some(last.node) } else { None };
-        Found { file_system: last.file_system, way, node, above: self.steps.iter().map(|step| step.node.inode).collect() }
+        Found { file_system: last.file_system, way, node, steps: self.steps }
     }
 }
