@@ -3,12 +3,15 @@
 use std::net::SocketAddr;
 
 use daruma_world::Net;
+use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::in_words;
 
 /// More of an answer is not read.
 const MOST_BYTES: usize = 64 * 1024;
+/// Room that there is for each part of it.
+const CHUNK_BYTES: usize = 4096;
 /// What the tutorial's application says before its pod's name.
 const RUNNING_ON: &str = "Running on: ";
 
@@ -23,16 +26,14 @@ pub(super) async fn get(net: &dyn Net, to: SocketAddr, path: &str, right: Option
     stream.write_all(request.as_bytes()).await.map_err(|error| in_words(&error))?;
     stream.flush().await.map_err(|error| in_words(&error))?;
     let mut answer = Vec::new();
-    let mut buffer = vec![0; 4096];
     loop {
-        let read = stream.read(&mut buffer).await;
-        let length = match read {
+        answer.reserve(CHUNK_BYTES);
+        let length = match stream.read_buf(&mut answer).await {
             Ok(length) => length,
             // A peer that resets after its answer has answered.
             Err(_) if is_whole(&answer) => 0,
             Err(error) => return Err(in_words(&error)),
         };
-        answer.extend_from_slice(&buffer[..length]);
         if length == 0 || answer.len() >= MOST_BYTES || is_whole(&answer) {
             break;
         }
@@ -44,7 +45,7 @@ pub(super) async fn get(net: &dyn Net, to: SocketAddr, path: &str, right: Option
 
 /// Whether head and body (by its length) are there.
 fn is_whole(answer: &[u8]) -> bool {
-    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
+    let Some(end) = memmem::find(answer, b"\r\n\r\n") else { return false };
     let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
     let body = answer.len() - end - 4;
     let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
@@ -67,8 +68,8 @@ fn status(answer: &[u8]) -> Result<u16, String> {
 }
 
 fn running_on(answer: &[u8]) -> String {
-    let text = String::from_utf8_lossy(answer);
-    let Some((_, after)) = text.split_once(RUNNING_ON) else { return String::new() };
+    let Some(begin) = memmem::find(answer, RUNNING_ON.as_bytes()) else { return String::new() };
+    let after = String::from_utf8_lossy(&answer[begin + RUNNING_ON.len()..]);
     after.split(|one: char| one.is_whitespace() || one == '|').next().unwrap_or_default().to_owned()
 }
 
