@@ -155,12 +155,11 @@ impl Observer {
         }
         let selector = pod.selector.as_deref().map(Selector::parse).transpose().map_err(|error| error.to_string())?;
         let namespace = pod.workload.as_ref().map_or(&pod.namespace, |workload| &workload.namespace);
-        let short = pod.workload.as_ref().map(Workload::short);
         let mut pods = self.pods.list_namespace(namespace);
         pods.retain(|one| {
             !one.is_being_deleted()
                 && selector.as_ref().is_none_or(|selector| selector.matches(one.metadata.labels.as_ref()))
-                && short.as_ref().is_none_or(|short| one.workload() == *short)
+                && pod.workload.as_ref().is_none_or(|workload| one.is_of(workload))
                 && pod.node.as_ref().is_none_or(|node| one.spec.node_name == *node)
         });
         Ok(pods)
@@ -173,11 +172,10 @@ impl Observer {
     pub fn count(&self, pods: &PodsAre) -> Result<u64, String> {
         let selector = pods.selector.as_deref().map(Selector::parse).transpose().map_err(|error| error.to_string())?;
         let namespace = pods.workload.as_ref().map_or(&pods.namespace, |workload| &workload.namespace);
-        let short = pods.workload.as_ref().map(Workload::short);
         let all = self.pods.list_namespace(namespace);
         let found = all.iter().filter(|one| {
             selector.as_ref().is_none_or(|selector| selector.matches(one.metadata.labels.as_ref()))
-                && short.as_ref().is_none_or(|short| one.workload() == *short)
+                && pods.workload.as_ref().is_none_or(|workload| one.is_of(workload))
                 && pods.node.as_ref().is_none_or(|node| one.spec.node_name == *node)
                 && pods.ready.is_none_or(|ready| one.is_ready() == ready)
                 && (pods.status.is_empty() || pods.status.contains(&one.shown().status))

@@ -5,6 +5,7 @@
 use daruma_api::meta::ObjectExt;
 
 use super::seen::{ContainerStatus, SeenPod, Terminated};
+use crate::file::Workload;
 use crate::record::PodState;
 
 /// STATUS, READY and RESTARTS of a pod.
@@ -64,15 +65,25 @@ impl SeenPod {
 
     /// The workload that it belongs to, e.g. `deployment/web`; empty where none.
     pub(crate) fn workload(&self) -> String {
-        let Some(owner) = self.controller() else { return String::new() };
+        self.kind_and_name_of_workload().map(|(kind, name)| format!("{}/{name}", kind.to_ascii_lowercase())).unwrap_or_default()
+    }
+
+    /// Whether it belongs to a workload of its namespace.
+    pub(crate) fn is_of(&self, workload: &Workload) -> bool {
+        self.kind_and_name_of_workload()
+            .is_some_and(|(kind, name)| kind.eq_ignore_ascii_case(workload.kind.singular()) && name == workload.name)
+    }
+
+    fn kind_and_name_of_workload(&self) -> Option<(&str, &str)> {
+        let owner = self.controller()?;
         // The deployment controller names its ReplicaSets after itself and the template's hash.
         if owner.kind == "ReplicaSet"
             && let Some(hash) = self.label("pod-template-hash")
             && let Some(deployment) = owner.name.strip_suffix(hash).and_then(|name| name.strip_suffix('-'))
         {
-            return format!("deployment/{deployment}");
+            return Some(("Deployment", deployment));
         }
-        format!("{}/{}", owner.kind.to_ascii_lowercase(), owner.name)
+        Some((&owner.kind, &owner.name))
     }
 
     /// Its state at a moment.
@@ -199,6 +210,7 @@ fn engine_id(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::WorkloadKind;
     use serde_json::{Value, json};
 
     #[test]
@@ -239,5 +251,28 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn whose_pods_they_are() {
+        let check = |kind: &str, owner: &str, workload: &str| {
+            let pod: SeenPod = serde_json::from_value(json!({
+                "metadata": {
+                    "name": "p", "namespace": "default", "labels": {"pod-template-hash": "5f6"},
+                    "ownerReferences": [{"apiVersion": "apps/v1", "kind": kind, "name": owner, "uid": "u", "controller": true}],
+                },
+            }))
+            .unwrap();
+            assert_eq!(pod.workload(), workload);
+            for kind in WorkloadKind::ALL {
+                let asked = Workload { namespace: "default".into(), kind, name: "web".into() };
+                assert_eq!(pod.is_of(&asked), asked.short() == workload, "{workload} and {asked}");
+            }
+        };
+        check("ReplicaSet", "web-5f6", "deployment/web");
+        check("ReplicaSet", "web", "replicaset/web");
+        check("DaemonSet", "web", "daemonset/web");
+        check("StatefulSet", "other", "statefulset/other");
+        check("Machine", "web", "machine/web");
     }
 }
