@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::facts::{self, FieldFacts};
 
-/// Schemas of several group versions.
+/// Schemas of all group versions.
 #[derive(Debug)]
 pub struct Arena {
     structs: Vec<Struct>,

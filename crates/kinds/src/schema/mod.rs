@@ -23,14 +23,9 @@ pub use view::{View, view};
 
 /// The schemas by which a group version's objects are read; `None` where it is not served.
 pub fn arena(group: &str, version: &str) -> Option<&'static Arena> {
-    // Most clusters never read what extends their API.
-    static ARENAS: [OnceLock<Arena>; 2] = [const { OnceLock::new() }; 2];
-    let extends = |group: &str| matches!(group, "apiextensions.k8s.io" | "apiregistration.k8s.io");
+    static ARENA: OnceLock<Arena> = OnceLock::new();
     let is_served = GROUP_VERSIONS.contains(&(group, version));
-    is_served.then(|| {
-        let beside = GROUP_VERSIONS.iter().filter(|(other, _)| extends(other) == extends(group));
-        ARENAS[usize::from(extends(group))].get_or_init(|| Arena::build(&types::definitions_of(beside)))
-    })
+    is_served.then(|| ARENA.get_or_init(|| Arena::build(&types::all_definitions())))
 }
 
 /// Generated schemas by name, before the facts are merged in.

@@ -37,10 +37,10 @@ pub(super) fn definitions(group: &str, version: &str) -> Option<Map<String, Valu
     add(&mut generator, group, version).then(|| generator.take_definitions(false).into_iter().collect())
 }
 
-/// Those of several group versions, each once: most of what one is made of belongs to others as well.
-pub(super) fn definitions_of<'a>(group_versions: impl Iterator<Item = &'a (&'a str, &'a str)>) -> Map<String, Value> {
+/// Those of all group versions, each once: most of what one is made of belongs to others as well.
+pub(super) fn all_definitions() -> Map<String, Value> {
     let mut generator = generator();
-    for (group, version) in group_versions {
+    for (group, version) in GROUP_VERSIONS {
         let has_types = add(&mut generator, group, version);
         debug_assert!(has_types, "{group}/{version}");
     }
