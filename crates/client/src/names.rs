@@ -16,11 +16,41 @@ pub fn uuid(random: &dyn Random) -> String {
     random.fill(&mut bytes);
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    let mut text = String::with_capacity(36);
+    for (at, byte) in bytes.into_iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for digit in [byte >> 4, byte & 0x0f] {
+            text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+        }
+    }
+    text
 }
 
 /// Maps an integer hash to the safe alphabet, as pod-template hashes appear in names.
 pub fn safe_encode(text: &str) -> String {
     text.bytes().map(|byte| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids_have_their_usual_form() {
+        struct Same(u64);
+        impl Random for Same {
+            fn next_u64(&self) -> u64 {
+                self.0
+            }
+        }
+        for (bits, expected) in [
+            (0, "00000000-0000-4000-8000-000000000000"),
+            (u64::MAX, "ffffffff-ffff-4fff-bfff-ffffffffffff"),
+            (0x0807_0605_0403_0201, "01020304-0506-4708-8102-030405060708"),
+        ] {
+            assert_eq!(uuid(&Same(bits)), expected);
+        }
+    }
 }

@@ -110,8 +110,8 @@ pub fn validate_update(_kind: &dyn Kind, new: &Value, old: &Value) -> Vec<FieldE
     // Nothing can be wrong with a change where nothing changes: most updates are of other things.
     if new != old || text(new, "resourceVersion").is_empty() {
         validate_changes(&mut errors, new, old);
+        validate_common(&mut errors, new);
     }
-    validate_common(&mut errors, new);
     errors.into_vec()
 }
 

@@ -17,9 +17,9 @@ pub fn object(namespace: &str, name: &str) -> String {
 /// Splits a whole key into the resource's prefix and the object's key.
 pub fn split(key: &str) -> Option<(&str, &str)> {
     let tail = key.strip_prefix(ROOT)?;
-    let group = tail.find('/')?;
-    let plural = tail[group + 1..].find('/')?;
-    Some(key.split_at(ROOT.len() + group + 1 + plural + 1))
+    let mut slashes = tail.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
+    let (_group, plural) = (slashes.next()?, slashes.next()?);
+    Some(key.split_at(ROOT.len() + plural + 1))
 }
 
 #[cfg(test)]
