@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod gvk;
+pub mod json;
 pub mod meta;
 pub mod node_affinity;
 pub mod patch;

@@ -35,6 +35,8 @@ pub struct Call {
     pub method: http::Method,
     /// The connection, where it may be taken over.
     pub upgrade: Option<hyper::upgrade::OnUpgrade>,
+    /// What clients in this process have decoded, where there are any; told of what is written.
+    pub neighbours: Option<Arc<daruma_client::DecodedObjects>>,
     /// Texts for `Warning` headers of the answer.
     pub warnings: Warnings,
 }

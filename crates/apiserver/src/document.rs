@@ -2,18 +2,6 @@
 
 use serde_json::{Map, Value};
 
-/// Decodes JSON. Whether it is UTF-8 is looked at once, and not for each of its texts.
-///
-/// # Errors
-/// What is no JSON.
-pub fn parse(content: &[u8]) -> Result<Value, serde_json::Error> {
-    match std::str::from_utf8(content) {
-        Ok(text) => serde_json::from_str(text),
-        // Tells where it is wrong.
-        Err(_) => serde_json::from_slice(content),
-    }
-}
-
 /// What is at a JSON pointer, none of whose names has a slash or a tilde in it (`Value::pointer` makes two strings of
 /// each name, for those).
 fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {

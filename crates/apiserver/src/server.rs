@@ -167,6 +167,7 @@ impl ApiServer {
             headers: parts.headers,
             method: parts.method,
             upgrade: parts.extensions.get::<hyper::upgrade::OnUpgrade>().cloned(),
+            neighbours: parts.extensions.get().cloned(),
             warnings: Warnings::default(),
         };
         let routed = crate::routes::route(&call, content);
@@ -209,10 +210,25 @@ impl ApiServer {
         self.decoded.get(&resource.head, &key, &item.value, item.revision).map_err(ApiError::internal)
     }
 
-    /// Keeps an object that was encoded to `value` and written at `revision`: most objects change again soon.
-    pub fn remember(&self, resource: &Resource, key: &str, value: &Bytes, revision: u64, object: Value) {
-        if !are_events(resource) {
-            self.decoded.written(&resource.head, key, value, revision, object);
+    /// Keeps an object that was encoded to `value` and written at `revision`: most objects change again soon, and
+    /// `neighbours` will have to decode it.
+    pub fn remember(
+        &self,
+        resource: &Resource,
+        key: &str,
+        value: &Bytes,
+        revision: u64,
+        object: Value,
+        neighbours: Option<&daruma_client::DecodedObjects>,
+    ) {
+        if are_events(resource) {
+            return;
+        }
+        let object = self.decoded.written(&resource.head, key, value, revision, object);
+        if let (Some(object), Some(neighbours)) = (object, neighbours) {
+            let mut item = Vec::with_capacity(value.len());
+            resource.head.splice_item(value, revision, &mut item);
+            neighbours.offer(&item, &object);
         }
     }
 

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use daruma_api::json;
 use daruma_api::k8s_openapi::{ClusterResourceScope, Metadata, NamespaceResourceScope, Resource};
 use daruma_api::metav1::{ObjectMeta, Status};
 use daruma_api::status::ApiError;
@@ -238,7 +239,7 @@ where
 
     /// Lists objects. An item that does not decode is logged and left out.
     pub async fn list(&self, options: &ListOptions) -> Result<ListResult<K>, ClientError> {
-        self.list_as(options, |item, _| serde_json::from_str(item)).await
+        self.list_as(options, |item, _| json::parse(item)).await
     }
 
     /// As [`Api::list`]; `decode` makes the items.
@@ -288,6 +289,13 @@ where
     /// Creates an object.
     pub async fn create(&self, object: &K) -> Result<Arc<K>, ClientError> {
         self.send(Method::POST, &self.path(None, ""), object).await
+    }
+
+    /// Creates an object of which nobody asks what the server made of it.
+    pub async fn post(&self, object: &K) -> Result<(), ClientError> {
+        let path = self.path(None, "");
+        self.client.json(Method::POST, &path, "application/json", Some(encode(&path, object)?)).await?;
+        Ok(())
     }
 
     /// Replaces an object, at the resource version it carries.
@@ -376,9 +384,9 @@ where
         let response = self.client.open(method, path, content_type, Some(body)).await?;
         let shared = response.extensions().get::<Arc<DecodedObjects>>().cloned();
         let content = collect(response.into_body()).await?;
-        match (shared, std::str::from_utf8(&content)) {
-            (Some(shared), Ok(text)) => shared.get(text.trim_ascii_end()),
-            _ => serde_json::from_slice(&content).map(Arc::new),
+        match shared {
+            Some(shared) => shared.get(content.trim_ascii_end()),
+            None => json::parse(&content).map(Arc::new),
         }
         .map_err(|source| ClientError::Decode { what: path.into(), source: Arc::new(source) })
     }
@@ -436,7 +444,7 @@ fn encode<T: Serialize>(what: &str, value: &T) -> Result<Bytes, ClientError> {
 }
 
 fn decode<T: DeserializeOwned>(what: &str, content: &[u8]) -> Result<T, ClientError> {
-    serde_json::from_slice(content).map_err(|source| ClientError::Decode { what: what.into(), source: Arc::new(source) })
+    json::parse(content).map_err(|source| ClientError::Decode { what: what.into(), source: Arc::new(source) })
 }
 
 async fn collect(body: Body) -> Result<Bytes, TransportError> {

@@ -247,7 +247,7 @@ impl Sink {
                 Err(error) => return Err(error),
             }
         }
-        api.create(event).await.map(|_| ())
+        api.post(event).await
     }
 }
 

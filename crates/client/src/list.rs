@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
+use daruma_api::json::Scanner;
 use daruma_api::metav1::ListMeta;
 use http_body_util::BodyExt;
 use serde::Deserialize;
@@ -66,15 +67,15 @@ impl<'a, T> Reader<'a, T> {
                 self.is_through = true;
                 break;
             }
-            let mut values = serde_json::Deserializer::from_slice(&rest[begin..]).into_iter::<&RawValue>();
-            let item = match values.next() {
-                Some(Ok(item)) => item,
-                Some(Err(error)) if !error.is_eof() => return Err(self.error(error)),
-                // Its end has not arrived.
-                Some(Err(_)) | None => break,
-            };
-            done += begin + values.byte_offset();
-            let item = (self.decode)(item.get(), self.shared.as_deref());
+            done += begin;
+            // Where something else than an object or a list ends is not seen before the whole has arrived.
+            if !matches!(rest[begin], b'{' | b'[') {
+                break;
+            }
+            // Or its end has not arrived.
+            let Some(item) = Scanner::new(&rest[begin..]).value() else { break };
+            done += item.len();
+            let item = (self.decode)(item, self.shared.as_deref());
             keep(&mut self.items, item, self.what);
         }
         self.buffer.advance(done);
@@ -93,7 +94,7 @@ impl<'a, T> Reader<'a, T> {
         rest.extend_from_slice(&self.buffer);
         let list: List<'_> = serde_json::from_slice(&rest).map_err(|source| self.error(source))?;
         for item in list.items.into_iter().flatten() {
-            let item = (self.decode)(item.get(), self.shared.as_deref());
+            let item = (self.decode)(item.get().as_bytes(), self.shared.as_deref());
             keep(&mut self.items, item, self.what);
         }
         Ok((list.metadata, self.items))
@@ -119,7 +120,7 @@ mod tests {
 
     /// The list in pieces of so many bytes.
     fn read(text: &str, piece: usize) -> Result<(Option<String>, Vec<Vec<u32>>), String> {
-        let decode: Decode<Vec<u32>> = |text, _| serde_json::from_str(text);
+        let decode: Decode<Vec<u32>> = |text, _| serde_json::from_slice(text);
         let frames: Vec<_> = text.as_bytes().chunks(piece).map(|piece| Ok(bytes::Bytes::copy_from_slice(piece))).collect();
         let body = crate::stream_body(futures::stream::iter(frames));
         let read = Reader::new("list", decode, None).read(body).now_or_never().expect("everything is there");
@@ -140,6 +141,18 @@ mod tests {
         }
         for empty in [r#"{"metadata":{},"items":[]}"#, r#"{"metadata":{},"items":null}"#, r#"{"metadata":{}}"#] {
             assert_eq!(read(empty, 4), Ok((None, Vec::new())), "{empty}");
+        }
+    }
+
+    #[test]
+    fn other_items_are_read_at_the_end() {
+        let decode: Decode<u32> = |text, _| serde_json::from_slice(text);
+        let text = r#"{"metadata":{},"items":[ 1,23 ]}"#;
+        for piece in [1, 100] {
+            let frames: Vec<_> = text.as_bytes().chunks(piece).map(|piece| Ok(bytes::Bytes::copy_from_slice(piece))).collect();
+            let body = crate::stream_body(futures::stream::iter(frames));
+            let read = Reader::new("list", decode, None).read(body).now_or_never().expect("everything is there");
+            assert_eq!(read.expect("a list").1, [1, 23]);
         }
     }
 

@@ -4,17 +4,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use daruma_api::metav1::{ObjectMeta, Status};
+use daruma_api::json;
+use daruma_api::metav1::Status;
 use daruma_api::status::ApiError;
 use futures::Stream;
 use http_body_util::BodyExt;
 
 use crate::api::WatchEvent;
-use crate::decoded::DecodedObjects;
+use crate::decoded::{DecodedObjects, split_at_quote};
 use crate::{Body, ClientError, TransportError};
 
 /// Makes an object of its text, perhaps one that is shared.
-pub(crate) type Decode<T> = fn(&str, Option<&DecodedObjects>) -> Result<T, serde_json::Error>;
+pub(crate) type Decode<T> = fn(&[u8], Option<&DecodedObjects>) -> Result<T, serde_json::Error>;
 
 struct WatchState<T> {
     body: Body,
@@ -83,21 +84,43 @@ fn decode_event<T>(
     if line.trim_ascii().is_empty() {
         return None;
     }
-    if let Some((kind, object)) = split(line)
-        && let Some(wrap) = of_an_object(kind)
-        && let Ok(object) = decode(object, shared)
-    {
-        return Some(Ok(wrap(object)));
+    if let Some((kind, object)) = split(line) {
+        if let Some(wrap) = of_an_object(kind)
+            && let Ok(object) = decode(object, shared)
+        {
+            return Some(Ok(wrap(object)));
+        }
+        if kind == BOOKMARK
+            && let Ok(version) = bookmarked(object)
+        {
+            return Some(Ok(WatchEvent::Bookmark(version)));
+        }
     }
     decode_any(line, decode, shared)
 }
 
+const BOOKMARK: &str = "BOOKMARK";
+
+/// The version that a bookmark tells.
+fn bookmarked(object: &[u8]) -> Result<String, serde_json::Error> {
+    #[derive(serde::Deserialize)]
+    struct Bookmark {
+        metadata: Metadata,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Metadata {
+        resource_version: Option<String>,
+    }
+    json::parse::<Bookmark>(object).map(|bookmark| bookmark.metadata.resource_version.unwrap_or_default())
+}
+
 /// Type and object of a line as servers write it, without reading the object. Where a line is written otherwise, nothing,
 /// or an object that does not decode.
-pub fn split(line: &[u8]) -> Option<(&str, &str)> {
-    let rest = std::str::from_utf8(line).ok()?.trim_ascii_end().strip_prefix("{\"type\":\"")?.strip_suffix('}')?;
-    let (kind, rest) = rest.split_once('"')?;
-    Some((kind, rest.strip_prefix(",\"object\":")?))
+pub fn split(line: &[u8]) -> Option<(&str, &[u8])> {
+    let rest = line.trim_ascii_end().strip_prefix(b"{\"type\":\"")?.strip_suffix(b"}")?;
+    let (kind, rest) = split_at_quote(rest)?;
+    Some((std::str::from_utf8(kind).ok()?, rest.strip_prefix(b",\"object\":")?))
 }
 
 /// What an event with an object becomes.
@@ -119,19 +142,14 @@ fn decode_any<T>(line: &[u8], decode: Decode<T>, shared: Option<&DecodedObjects>
         #[serde(borrow)]
         object: &'a serde_json::value::RawValue,
     }
-    #[derive(serde::Deserialize)]
-    struct BookmarkObject {
-        metadata: ObjectMeta,
-    }
     let raw: Raw = match serde_json::from_slice(line) {
         Ok(raw) => raw,
         Err(source) => return Some(Err(ClientError::Decode { what: "watch event".into(), source: Arc::new(source) })),
     };
     let object = raw.object.get();
     let event = match (of_an_object(raw.kind), raw.kind) {
-        (Some(wrap), _) => decode(object, shared).map(wrap),
-        (None, "BOOKMARK") => serde_json::from_str::<BookmarkObject>(object)
-            .map(|bookmark| WatchEvent::Bookmark(bookmark.metadata.resource_version.unwrap_or_default())),
+        (Some(wrap), _) => decode(object.as_bytes(), shared).map(wrap),
+        (None, BOOKMARK) => bookmarked(object.as_bytes()).map(WatchEvent::Bookmark),
         (None, _) => {
             return Some(match serde_json::from_str::<Status>(object) {
                 Ok(status) => Err(ApiError::from_status(status).into()),
@@ -153,7 +171,7 @@ mod tests {
     use super::*;
 
     fn numbers(lines: &[&str]) -> Vec<String> {
-        let decode: Decode<Vec<u32>> = |text, _| serde_json::from_str(text);
+        let decode: Decode<Vec<u32>> = |text, _| serde_json::from_slice(text);
         let events = lines.iter().filter_map(|line| decode_event(line.as_bytes(), decode, None));
         events.map(|event| event.map_or_else(|error| format!("error: {error}"), |event| format!("{event:?}"))).collect()
     }

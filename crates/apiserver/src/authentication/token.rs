@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use daruma_api::json;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,6 @@ use crate::config::ApiServerConfig;
 use crate::document::text;
 use crate::recent::Recent;
 use crate::server::ApiServer;
-use crate::storage::scan;
 use crate::user::User;
 
 /// DER before the 65 bytes of a P-256 public key (RFC 5480).
@@ -268,7 +268,7 @@ async fn exists(server: &Arc<ApiServer>, plural: &str, namespace: &str, referenc
     let gone = |why: &str| TokenError::Bound(format!("{plural} {:?} {why}", reference.name));
     let Some(resource) = server.registry.built_in("", "v1", plural) else { return Err(gone("is not served here")) };
     let found = server.fetch(resource, namespace, &reference.name).await.map_err(|error| gone(&error.message))?;
-    let uid = scan::text_at(&found.value, &["metadata", "uid"]);
+    let uid = json::text_at(&found.value, &["metadata", "uid"]);
     if uid.as_deref().unwrap_or_default() == reference.uid { Ok(()) } else { Err(gone("has another UID")) }
 }
 

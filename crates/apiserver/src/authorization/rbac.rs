@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
+use daruma_api::json;
 use daruma_api::metav1::LabelSelector;
 use daruma_api::selector::Selector;
 use daruma_api::status::ApiError;
@@ -269,7 +270,7 @@ fn united(written: &Read<ClusterRole>) -> BTreeMap<Arc<str>, Arc<Vec<Rule>>> {
 
 /// An object as far as it is of interest here; what does not decode grants nothing.
 pub(super) fn decode<T: serde::de::DeserializeOwned + Default>(item: &Item) -> T {
-    serde_json::from_slice(&item.value).unwrap_or_else(|error| {
+    json::parse(&item.value).unwrap_or_else(|error| {
         tracing::warn!(%error, key = %item.key, "a role or binding does not decode");
         T::default()
     })

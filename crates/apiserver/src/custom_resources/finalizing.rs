@@ -107,7 +107,7 @@ impl Finalizer {
     }
 
     fn writer<'a>(&'a self, user: &'a Arc<User>, warnings: &'a Warnings) -> Writer<'a> {
-        Writer { server: &self.server, user, dry_run: false, subresource: "", tracked: None, warnings }
+        Writer { server: &self.server, user, dry_run: false, subresource: "", tracked: None, neighbours: None, warnings }
     }
 
     /// Deletes all objects and waits until they are gone. Gives what is to be said, and why it is not the end.

@@ -1,6 +1,7 @@
 //! Request bodies: size limit, media types, JSON, YAML and protobuf.
 
 use bytes::{Bytes, BytesMut};
+use daruma_api::json;
 use daruma_api::status::ApiError;
 use daruma_client::Body;
 use daruma_kinds::protobuf::{self, DecodeError};
@@ -8,8 +9,6 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
 use serde_json::Value;
-
-use crate::document;
 
 /// Media types of objects that are read, in the order in which the original lists them.
 const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
@@ -57,7 +56,7 @@ pub fn decode(headers: &HeaderMap, content: &Bytes) -> Result<Value, ApiError> {
     match media_type(headers).as_str() {
         "" | "application/json" | "*/*" => {
             // kubectl's raw mode sends YAML without saying so only as files; JSON is what comes here.
-            document::parse(content).map_err(|error| {
+            json::parse(content).map_err(|error| {
                 ApiError::bad_request(format!("the object provided is unrecognized (must be of type JSON): {error}"))
             })
         }

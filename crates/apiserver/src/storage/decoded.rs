@@ -65,12 +65,15 @@ impl DecodedObjects {
         (known.revision == revision && known.stored == *stored).then(|| known.object.clone())
     }
 
-    /// Keeps an object that was encoded to `stored` and written at `revision`.
-    pub fn written(&self, head: &Head, key: &str, stored: &Bytes, revision: u64, mut object: Value) {
-        if head.settle(&mut object, revision) {
-            debug_assert_eq!(head.encode(&object), *stored, "{key}");
-            self.insert(key, stored, revision, Arc::new(object));
+    /// Keeps an object that was encoded to `stored` and written at `revision`; gives it as [`Head::decode`] would.
+    pub fn written(&self, head: &Head, key: &str, stored: &Bytes, revision: u64, mut object: Value) -> Option<Arc<Value>> {
+        if !head.settle(&mut object, revision) {
+            return None;
         }
+        debug_assert_eq!(head.encode(&object), *stored, "{key}");
+        let object = Arc::new(object);
+        self.insert(key, stored, revision, object.clone());
+        Some(object)
     }
 
     fn insert(&self, key: &str, stored: &Bytes, revision: u64, object: Arc<Value>) {

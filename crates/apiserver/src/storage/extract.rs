@@ -1,8 +1,7 @@
 //! Reads labels and selectable fields out of stored JSON; everything else is skipped, not decoded.
 
+use daruma_api::json::{Scanner, unescaped};
 use serde_json::Value;
-
-use super::scan::{Scanner, unescaped};
 
 /// What selectors ask an object for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -5,7 +5,6 @@ pub mod decoded;
 pub mod extract;
 pub mod item;
 pub mod keys;
-pub mod scan;
 pub mod splice;
 
 pub use decoded::DecodedObjects;

@@ -10,10 +10,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use daruma_api::json::{self, Scanner};
 use serde_json::Value;
-
-use super::scan::Scanner;
-use crate::document;
 
 /// Brings an object that was stored under an older schema, or in another version, to the form in which it is shown:
 /// defaults are filled in, and what the schema does not know goes.
@@ -159,7 +157,7 @@ impl Head {
     /// # Errors
     /// Bytes that are not the stored form of an object.
     pub fn decode(&self, stored: &[u8], revision: u64) -> Result<Value, serde_json::Error> {
-        let mut object = document::parse(stored)?;
+        let mut object = json::parse::<Value>(stored)?;
         if let Some(renewal) = self.renewal.as_ref().filter(|renewal| renewal.concerns(stored, revision, &self.whole)) {
             renewal.apply(&mut object);
         }

@@ -72,7 +72,7 @@ pub async fn create(call: &Call, name: Option<&str>, content: Bytes) -> Result<R
         let value = pods.head.encode(&pod);
         match server.put(pods, &found.key, Expect::Revision(found.mod_revision), value.clone()).await? {
             Outcome::Committed { revision } => {
-                server.remember(pods, &found.key, &value, revision, pod);
+                server.remember(pods, &found.key, &value, revision, pod, call.neighbours.as_deref());
                 return Ok(success());
             }
             Outcome::Conflict { current: newer } => current = newer,

@@ -99,6 +99,7 @@ impl Call {
             dry_run,
             subresource: &self.info.subresource,
             tracked: Some(self),
+            neighbours: self.neighbours.as_deref(),
             warnings: &self.warnings,
         }
     }

@@ -210,10 +210,15 @@ impl Writer<'_> {
             }
             last = value;
         }
-        let shown = marked.map_or(object, Arc::new);
         if !then_delete {
+            if let Some(marked) = marked
+                && revision > found.mod_revision
+            {
+                self.server.remember(resource, &found.key, &last, revision, marked, self.neighbours);
+            }
             return Ok(Ok(Deleted::Pending(Stored { value: last, revision })));
         }
+        let shown = marked.map_or(object, Arc::new);
         if self.dry_run {
             return Ok(Ok(Deleted::Gone(Stored { value: last, revision }, shown)));
         }

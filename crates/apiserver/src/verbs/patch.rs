@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use daruma_api::json;
 use daruma_api::status::ApiError;
 use daruma_client::Body;
 use http::{Response, StatusCode};
@@ -15,7 +16,7 @@ use super::create::painter_bytes;
 use super::options::Verb;
 use super::write::{Part, Updated};
 use crate::call::Call;
-use crate::document::{self, text};
+use crate::document::text;
 use crate::glue;
 use crate::http::{answer, body};
 use crate::registry::Resource;
@@ -47,7 +48,7 @@ impl Change {
     pub fn decode(call: &Call, resource: &Resource, content: &Bytes) -> Result<Self, ApiError> {
         let is_strategic = resource.kind.supports_strategic_merge();
         let parse = || {
-            document::parse(content)
+            json::parse(content)
                 .or_else(|_| body::yaml(content))
                 .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))
         };

@@ -73,6 +73,8 @@ pub struct Writer<'a> {
     pub subresource: &'a str,
     /// The request whose sender comes to own what is written; none where the objects' managers are told already.
     pub tracked: Option<&'a Call>,
+    /// What clients in this process have decoded, where there are any.
+    pub neighbours: Option<&'a daruma_client::DecodedObjects>,
     /// Warnings for the answer.
     pub warnings: &'a Warnings,
 }
@@ -202,7 +204,7 @@ impl Writer<'_> {
             } else {
                 match self.server.put(resource, &key, Expect::Absent, value.clone()).await? {
                     Outcome::Committed { revision } => {
-                        self.server.remember(resource, &key, &value, revision, std::mem::take(object));
+                        self.server.remember(resource, &key, &value, revision, std::mem::take(object), self.neighbours);
                         return Ok(Stored { value, revision });
                     }
                     Outcome::Conflict { current } => current,
@@ -278,7 +280,7 @@ impl Writer<'_> {
         match self.server.put(resource, &current.key, Expect::Revision(current.mod_revision), value.clone()).await? {
             Outcome::Committed { revision } => {
                 allocation.keep();
-                self.server.remember(resource, &current.key, &value, revision, attributes.object);
+                self.server.remember(resource, &current.key, &value, revision, attributes.object, self.neighbours);
                 Ok(Updated::Stored(Stored { value, revision }))
             }
             Outcome::Conflict { current } => Ok(Updated::Conflict(current)),

@@ -283,7 +283,7 @@ fn decode(line: &[u8]) -> Result<Option<(Kind, Metadata)>, ClientError> {
     }
     if let Some((kind, object)) = split_watch_line(line)
         && let Some(kind) = Kind::of_an_object(kind)
-        && let Ok(partial) = serde_json::from_str::<Partial>(object)
+        && let Ok(partial) = serde_json::from_slice::<Partial>(object)
     {
         return Ok(Some((kind, partial.metadata)));
     }

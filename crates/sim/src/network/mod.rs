@@ -42,7 +42,7 @@ pub(crate) struct Network {
     faults: Mutex<Faults>,
     state: Mutex<State>,
     last_line: AtomicU64,
-    /// What the clients of this universe have decoded; offered with every response.
+    /// What the clients of this universe have decoded; offered with every request and response.
     pub(crate) decoded: Arc<daruma_client::DecodedObjects>,
 }
 

@@ -150,6 +150,7 @@ pub(super) async fn call(
     };
     let mut request = Request::from_parts(parts, body);
     request.extensions_mut().insert(peer);
+    request.extensions_mut().insert(line.network.decoded.clone());
     let handling = handle(call.clone(), server.clone(), request, delay);
     let task = core.spawn(server.scope(), "http request", handling.boxed());
     *call.handling.lock().unwrap_or_else(PoisonError::into_inner) = task;

@@ -1,8 +1,22 @@
-//! Finds its way in stored JSON without decoding it. What is no JSON has no members.
+//! JSON texts: decoding them, and finding one's way in them without.
 
 use std::borrow::Cow;
 
-/// A place in a JSON text.
+use serde::de::DeserializeOwned;
+
+/// Decodes JSON. Whether it is UTF-8 is looked at once, and not for each of its texts.
+///
+/// # Errors
+/// What is no JSON, or not of the type.
+pub fn parse<T: DeserializeOwned>(content: &[u8]) -> Result<T, serde_json::Error> {
+    match std::str::from_utf8(content) {
+        Ok(text) => serde_json::from_str(text),
+        // Tells where it is wrong.
+        Err(_) => serde_json::from_slice(content),
+    }
+}
+
+/// A place in a JSON text. What is no JSON has no members.
 #[derive(Debug, Clone)]
 pub struct Scanner<'a> {
     text: &'a [u8],
@@ -137,6 +151,15 @@ mod tests {
         // What is broken off is no text, wherever that is.
         for length in 0..stored.len() - 3 {
             assert_eq!(text_at(&stored[..length], &["z", "uid"]), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_told_where_it_is_wrong() {
+        assert_eq!(parse::<Vec<String>>(br#"["a"]"#).expect("a list"), ["a"]);
+        for (wrong, why) in [(&b"[\"\xff\"]"[..], "invalid unicode code point at line 1 column 4"), (b"[", "EOF")] {
+            let error = parse::<Vec<String>>(wrong).expect_err("no list of texts").to_string();
+            assert!(error.contains(why), "{error}");
         }
     }
 
