@@ -16,7 +16,7 @@ pub fn run(root: &Path) -> Result<()> {
     let extra_path = tools::ensure(root)?;
     step(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     // Black-box tests drive the optimised binary; all other code is tested as it compiles fastest.
-    let binary = tools::build(root, &["--release"])?;
+    let binary = tools::build(root, &["--release".to_owned()])?;
     let nextest = tools::cargo().args(["nextest", "--version"]).output().is_ok_and(|it| it.status.success());
     let runner: &[&str] = if nextest { &["nextest", "run"] } else { &["test"] };
     let mut tests = tools::cargo();

@@ -3,11 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::tools;
+use crate::{bench, tools};
 
 /// Seeds of the story that the watched binary plays: none of those that are measured.
 const SEEDS: [&str; 3] = ["1001", "1002", "1003"];
@@ -15,11 +15,19 @@ const SEEDS: [&str; 3] = ["1001", "1002", "1003"];
 /// What else it does: real processes, TLS, HTTP/2, the store on a disk. Code that is not seen at work is built to be small.
 const BENCHMARKS: [&str; 4] = ["create-pods", "lists", "watchers", "scheduling"];
 
-/// Builds it, and gives its path. Takes as long as two builds and two minutes.
+/// The binary, and how cargo builds what stands beside it.
+pub struct Dist {
+    /// Where it is.
+    pub binary: PathBuf,
+    /// Arguments of `cargo build` and `cargo run`.
+    pub how: Vec<String>,
+}
+
+/// Builds it. Takes as long as two builds and two minutes.
 ///
 /// # Errors
 /// Where a build or the training fails, and where the tool that merges profiles is neither there nor to be had.
-pub fn run(root: &Path) -> Result<PathBuf> {
+pub fn run(root: &Path) -> Result<Dist> {
     let host = rustc(&["--print", "host-tuple"])?;
     let merge = Path::new(&rustc(&["--print", "sysroot"])?).join("lib/rustlib").join(&host).join("bin/llvm-profdata");
     if !merge.is_file() {
@@ -32,35 +40,31 @@ pub fn run(root: &Path) -> Result<PathBuf> {
         fs::remove_dir_all(&seen).context("removing what was seen the last time")?;
     }
 
-    let watched = [format!("-Cprofile-generate={}", seen.display())];
-    let watched = build(root, &host, &watched, Some(&training))?;
+    let mut watched = arguments(&host, &format!("-Cprofile-generate={}", seen.display()));
+    watched.extend(["--target-dir".into(), training.display().to_string()]);
     train(root, &watched, &training, &seen)?;
     tools::run(Command::new(&merge).arg("merge").arg("-o").arg(&profile).arg(&seen))?;
-    build(root, &host, &[format!("-Cprofile-use={}", profile.display())], None)
+    let how = arguments(&host, &format!("-Cprofile-use={}", profile.display()));
+    Ok(Dist { binary: tools::build(root, &how)?, how })
 }
 
-/// Builds with further flags; in a directory of its own, or in the usual one.
-fn build(root: &Path, host: &str, flags: &[String], directory: Option<&Path>) -> Result<PathBuf> {
+/// Arguments of cargo that build with a further flag of rustc.
+fn arguments(host: &str, flag: &str) -> Vec<String> {
     // Joined by cargo with the flags of .cargo/config.toml, which an environment variable would replace.
-    let flags = format!("target.{host}.rustflags={flags:?}");
-    let mut arguments = vec!["--profile", "dist", "--config", &flags];
-    if let Some(directory) = directory {
-        arguments.extend(["--target-dir", directory.to_str().context("the path of the target directory is no text")?]);
-    }
-    tools::build(root, &arguments)
+    let flags = format!("target.{host}.rustflags=[{flag:?}]");
+    ["--profile", "dist", "--config", &flags].map(str::to_owned).to_vec()
 }
 
-fn train(root: &Path, watched: &Path, training: &Path, seen: &Path) -> Result<()> {
+fn train(root: &Path, how: &[String], training: &Path, seen: &Path) -> Result<()> {
+    let watched = tools::build(root, how)?;
     // Processes that end add to what those before them saw; four files, so that those that run side by side do not wait.
     let seen = seen.join("%4m.profraw");
     for seed in SEEDS {
-        let mut play = Command::new(watched);
-        play.args(["drill", "run", "story", "--world", "sim", "--seed", seed]);
+        let mut play = Command::new(&watched);
+        play.args(["drill", "run", "story", "--world", "sim", "--seed", seed]).stdout(Stdio::null());
         tools::run(play.current_dir(training).env("LLVM_PROFILE_FILE", &seen))?;
     }
-    let mut benchmarks = tools::cargo();
-    benchmarks.args(["run", "--release", "--package", "daruma", "--example", "bench", "--", "--binary"]).arg(watched);
-    tools::run(benchmarks.args(BENCHMARKS).current_dir(root).env("LLVM_PROFILE_FILE", &seen))
+    tools::run(bench::program(how).args(BENCHMARKS).current_dir(root).env("LLVM_PROFILE_FILE", &seen))
 }
 
 /// What rustc prints.

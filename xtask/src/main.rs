@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["ci"] => ci::run(&root()),
         ["tidy"] => tidy::run(&root()),
-        ["dist"] => dist::run(&root()).map(|binary| println!("{}", binary.display())),
+        ["dist"] => dist::run(&root()).map(|dist| println!("{}", dist.binary.display())),
         ["bench", rest @ ..] => bench::run(&root(), rest),
         _ => {
             eprintln!("usage: cargo xtask ci | tidy | dist | bench [NAME…]");

@@ -43,11 +43,10 @@ pub fn run(command: &mut Command) -> Result<()> {
 }
 
 /// Builds the binary with further arguments of cargo (which profile, above all), and gives its path.
-pub fn build(root: &Path, how: &[&str]) -> Result<PathBuf> {
-    let arguments =
-        [&["build", "--package", "daruma", "--bin", "daruma", "--message-format=json-render-diagnostics"], how].concat();
-    eprintln!("+ cargo {}", arguments.join(" "));
-    let output = cargo().args(arguments).current_dir(root).stderr(Stdio::inherit()).output()?;
+pub fn build(root: &Path, how: &[String]) -> Result<PathBuf> {
+    let arguments = ["build", "--package", "daruma", "--bin", "daruma", "--message-format=json-render-diagnostics"];
+    eprintln!("+ cargo {} {}", arguments.join(" "), how.join(" "));
+    let output = cargo().args(arguments).args(how).current_dir(root).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         bail!("the optimised build failed: {}", output.status);
     }
