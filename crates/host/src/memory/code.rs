@@ -2,7 +2,8 @@
 
 use std::io;
 use std::ops::Range;
-use std::ptr;
+use std::time::Duration;
+use std::{ptr, thread};
 
 use libc::{MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, MREMAP_FIXED, MREMAP_MAYMOVE, c_void};
 use libc::{PROT_EXEC, PROT_READ, PROT_WRITE};
@@ -10,15 +11,21 @@ use libc::{PROT_EXEC, PROT_READ, PROT_WRITE};
 /// Size of a huge page of x86-64, and of arm64 with pages of 4 kB; elsewhere nothing worse comes of it than ordinary pages.
 const HUGE: usize = 2 << 20;
 
+/// So many pages are moved at once. The linker puts first what a profile saw at work, and it fits; pages of this size are
+/// scarce on a machine that has run for a while, and each may have to be made free first.
+const AT_ONCE: usize = 5;
+/// A process that has run for so long goes on for a while, and has the rest moved, too.
+const REST_AFTER: Duration = Duration::from_secs(1);
+
 /// Moves the whole huge pages of the code to anonymous memory, where the kernel has huge pages for it; what the addresses
-/// hold stays the same. Does nothing where huge pages are turned off, for the machine or the process
+/// hold stays the same. The rest follows after a second. Does nothing where huge pages are turned off, for the machine or the process
 /// (`PR_SET_THP_DISABLE`; a profiler finds no symbols for code that lies in no file).
 ///
 /// A virtual cluster runs through megabytes of code for each of its requests, and with pages of 4 kB the processor looks
 /// up addresses for a tenth of its time (docs/decisions/2026-11-30-code-on-huge-pages.md).
 ///
 /// # Errors
-/// The kernel's, with everything as it was before.
+/// The kernel's, with everything as it was before, or with the first part moved.
 pub(super) fn move_to_huge_pages() -> io::Result<()> {
     if !has_huge_pages() {
         return Ok(());
@@ -27,7 +34,17 @@ pub(super) fn move_to_huge_pages() -> io::Result<()> {
     let Some(code) = super::program_pages(&maps).last().and_then(|pages| whole_huge_pages(pages.0..pages.1)) else {
         return Ok(());
     };
-    let copy = Copied::of(&code)?;
+    let first = code.start..code.end.min(code.start + AT_ONCE * HUGE);
+    move_pages(&first)?;
+    if first.end < code.end {
+        thread::sleep(REST_AFTER);
+        move_pages(&(first.end..code.end))?;
+    }
+    Ok(())
+}
+
+fn move_pages(code: &Range<usize>) -> io::Result<()> {
+    let copy = Copied::of(code)?;
     // SAFETY: every thread goes on with the same bytes at the same addresses: the kernel takes the old pages away and puts the
     // new ones in their place while it holds the lock of the process's address space (mm/mremap.c), and whoever meets a page
     // that is on its way waits for that lock. Both ranges are whole pages of equal length.
