@@ -18,8 +18,8 @@ const AT_ONCE: usize = 5;
 const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// Moves the whole huge pages of the code to anonymous memory, where the kernel has huge pages for it; what the addresses
-/// hold stays the same. The rest follows after a second. Does nothing where huge pages are turned off, for the machine or the process
-/// (`PR_SET_THP_DISABLE`; a profiler finds no symbols for code that lies in no file).
+/// hold stays the same. The rest follows after a second. Does nothing where huge pages are turned off, for the machine or the
+/// process (`PR_SET_THP_DISABLE`; a profiler finds no symbols for code that lies in no file).
 ///
 /// A virtual cluster runs through megabytes of code for each of its requests, and with pages of 4 kB the processor looks
 /// up addresses for a tenth of its time (docs/decisions/2026-11-30-code-on-huge-pages.md).
@@ -35,23 +35,13 @@ pub(super) fn move_to_huge_pages() -> io::Result<()> {
         return Ok(());
     };
     let first = code.start..code.end.min(code.start + AT_ONCE * HUGE);
-    move_pages(&first)?;
-    if first.end < code.end {
-        thread::sleep(REST_AFTER);
-        move_pages(&(first.end..code.end))?;
+    Copied::of(&first)?.replace(&first)?;
+    let rest = first.end..code.end;
+    if rest.is_empty() {
+        return Ok(());
     }
-    Ok(())
-}
-
-fn move_pages(code: &Range<usize>) -> io::Result<()> {
-    let copy = Copied::of(code)?;
-    // SAFETY: every thread goes on with the same bytes at the same addresses: the kernel takes the old pages away and puts the
-    // new ones in their place while it holds the lock of the process's address space (mm/mremap.c), and whoever meets a page
-    // that is on its way waits for that lock. Both ranges are whole pages of equal length.
-    let moved = unsafe {
-        libc::mremap(copy.start as *mut c_void, code.len(), code.len(), MREMAP_MAYMOVE | MREMAP_FIXED, code.start as *mut c_void)
-    };
-    if moved == MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+    thread::sleep(REST_AFTER);
+    Copied::of(&rest)?.replace(&rest)
 }
 
 /// Whether the kernel gives huge pages to a process that asks for them.
@@ -68,12 +58,8 @@ fn whole_huge_pages(range: Range<usize>) -> Option<Range<usize>> {
     (!part.is_empty()).then_some(part)
 }
 
-/// Executable memory with a copy of the code; given back unless it was moved away.
-struct Copied {
-    /// Everything that was mapped, in which the copy begins at a whole huge page.
-    mapped: Range<usize>,
-    start: usize,
-}
+/// Executable memory with a copy of the code, and nothing else; given back unless it was moved away.
+struct Copied(Range<usize>);
 
 impl Copied {
     fn of(code: &Range<usize>) -> io::Result<Self> {
@@ -84,25 +70,57 @@ impl Copied {
             return Err(io::Error::last_os_error());
         }
         let mapped = mapped as usize..mapped as usize + room;
-        let copy = Self { start: mapped.start.next_multiple_of(HUGE), mapped };
-        // SAFETY: the copy lies within what was mapped; only a wish is told.
-        if unsafe { libc::madvise(copy.start as *mut c_void, code.len(), MADV_HUGEPAGE) } != 0 {
+        let start = mapped.start.next_multiple_of(HUGE);
+        let copy = Self(start..start + code.len());
+        unmap(mapped.start..copy.0.start);
+        unmap(copy.0.end..mapped.end);
+        // SAFETY: the copy is what is left of the mapping; only a wish is told.
+        if unsafe { libc::madvise(start as *mut c_void, code.len(), MADV_HUGEPAGE) } != 0 {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the code is readable, the copy writable, both of this length, and nobody else knows of the copy.
-        unsafe { ptr::copy_nonoverlapping(code.start as *const u8, copy.start as *mut u8, code.len()) };
+        unsafe { ptr::copy_nonoverlapping(code.start as *const u8, start as *mut u8, code.len()) };
         // SAFETY: changes the rights of memory that nobody knows of.
-        if unsafe { libc::mprotect(copy.start as *mut c_void, code.len(), PROT_READ | PROT_EXEC) } != 0 {
+        if unsafe { libc::mprotect(start as *mut c_void, code.len(), PROT_READ | PROT_EXEC) } != 0 {
             return Err(io::Error::last_os_error());
         }
         Ok(copy)
+    }
+
+    /// Puts the copy in the place of the code.
+    fn replace(self, code: &Range<usize>) -> io::Result<()> {
+        // SAFETY: every thread goes on with the same bytes at the same addresses: the kernel takes the old pages away and puts
+        // the new ones in their place while it holds the lock of the process's address space (mm/mremap.c), and whoever meets
+        // a page that is on its way waits for that lock. Both ranges are whole pages of equal length.
+        let moved = unsafe {
+            libc::mremap(
+                self.0.start as *mut c_void,
+                self.0.len(),
+                code.len(),
+                MREMAP_MAYMOVE | MREMAP_FIXED,
+                code.start as *mut c_void,
+            )
+        };
+        if moved == MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // Where the copy was there is room for anybody: another thread's stack may lie there by now.
+        std::mem::forget(self);
+        Ok(())
     }
 }
 
 impl Drop for Copied {
     fn drop(&mut self) {
-        // SAFETY: nobody knows of this memory. Where the copy was moved away, its place is empty, which is no error.
-        unsafe { libc::munmap(self.mapped.start as *mut c_void, self.mapped.len()) };
+        unmap(self.0.clone());
+    }
+}
+
+/// Gives back memory that nobody knows of.
+fn unmap(range: Range<usize>) {
+    if !range.is_empty() {
+        // SAFETY: the callers mapped the range, and have not told anybody.
+        unsafe { libc::munmap(range.start as *mut c_void, range.len()) };
     }
 }
 
@@ -128,8 +146,22 @@ mod tests {
         let copy = Copied::of(&(start..end)).expect("there is memory");
         // SAFETY: both are readable and of this length.
         let [code, copied] =
-            [start, copy.start].map(|from| unsafe { std::slice::from_raw_parts(from as *const u8, end - start) });
+            [start, copy.0.start].map(|from| unsafe { std::slice::from_raw_parts(from as *const u8, end - start) });
         assert!(code == copied);
-        assert_eq!(copy.start % HUGE, 0);
+        assert_eq!(copy.0.start % HUGE, 0);
+        assert_eq!(copy.0.len(), end - start);
+    }
+
+    #[test]
+    fn a_copy_takes_the_place_of_what_it_is_a_copy_of() {
+        let place = vec![7_u8; 3 * HUGE].leak();
+        let start = (place.as_ptr() as usize).next_multiple_of(HUGE);
+        let copy = Copied::of(&(start..start + HUGE)).expect("there is memory");
+        let (before, after) = place.split_at_mut(start - place.as_ptr() as usize);
+        after.fill(8);
+        copy.replace(&(start..start + HUGE)).expect("it is moved");
+        assert!(before.iter().all(|byte| *byte == 7));
+        assert!(after[..HUGE].iter().all(|byte| *byte == 7));
+        assert!(after[HUGE..].iter().all(|byte| *byte == 8));
     }
 }
