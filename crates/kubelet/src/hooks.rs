@@ -5,16 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use daruma_api::core::v1::{Container as Spec, LifecycleHandler, Pod};
+use daruma_api::core::v1::{Container as Spec, HTTPGetAction, LifecycleHandler, Pod};
 
 use crate::probes::check::{HttpTarget, http_get, port_number};
 use crate::shared::Shared;
 use crate::text::{go_list, pod_text};
+use crate::tls::SPEAKS_HTTP;
 
-/// Longest run of a command; the pod's grace period ends it before.
-const EXEC_LIMIT: Duration = Duration::from_secs(24 * 3600);
-/// Longest wait for an answer.
-const HTTP_LIMIT: Duration = Duration::from_secs(60);
+/// Longest run of a command, or wait for an answer; the pod's grace period ends it before.
+const LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs a hook to its end; the error is the message for the container's status.
 pub async fn run(
@@ -35,7 +34,7 @@ pub async fn run(
                 pod_text(pod)
             ))
         };
-        return match shared.runtime.exec_sync(container_id, command.clone(), EXEC_LIMIT).await {
+        return match shared.runtime.exec_sync(container_id, command.clone(), LIMIT).await {
             Ok(Some(output)) if output.exit_code == 0 => Ok(()),
             Ok(Some(output)) => {
                 let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
@@ -46,34 +45,49 @@ pub async fn run(
         };
     }
     if let Some(get) = &hook.http_get {
-        let host = get.host.clone().or_else(|| pod_ips.first().cloned()).unwrap_or_default();
-        let path = get.path.clone().unwrap_or_else(|| "/".into());
-        let failed = |error: String| {
-            Err(format!(
-                "HTTP lifecycle hook ({path}) for Container {:?} in Pod {:?} failed - error: {error}",
+        return ask(shared, pod, spec, get, pod_ips).await.map_err(|error| {
+            format!(
+                "HTTP lifecycle hook ({}) for Container {:?} in Pod {:?} failed - error: {error}",
+                get.path.as_deref().unwrap_or_default(),
                 spec.name,
                 pod_text(pod)
-            ))
-        };
-        let Some(port) = port_number(spec, &get.port) else { return failed(format!("invalid port: {:?}", get.port)) };
-        let target = HttpTarget {
-            https: get.scheme.as_deref() == Some("HTTPS"),
-            host: &host,
-            port,
-            path: &path,
-            headers: get.http_headers.as_deref().unwrap_or_default(),
-            user_agent: "kube-lifecycle/1.36",
-        };
-        return match shared.world.timeout(HTTP_LIMIT, http_get(shared, &target)).await {
-            Ok(Ok(status)) if (200..400).contains(&status) => Ok(()),
-            Ok(Ok(status)) => failed(format!("HTTP status {status}")),
-            Ok(Err(error)) => failed(error),
-            Err(_) => failed("no answer in time".into()),
-        };
+            )
+        });
     }
     if let Some(sleep) = &hook.sleep {
         shared.world.sleep(Duration::from_secs(sleep.seconds.max(0) as u64)).await;
         return Ok(());
     }
     Err("Cannot run handler: invalid handler".into())
+}
+
+/// Asks by HTTP. Whatever the answer says, it is one.
+async fn ask(shared: &Shared, pod: &Pod, spec: &Spec, get: &HTTPGetAction, pod_ips: &[String]) -> Result<(), String> {
+    let named = get.host.as_ref().filter(|host| !host.is_empty());
+    let host = named.or(pod_ips.first()).ok_or("failed to find networking container")?;
+    let port = port_number(spec, &get.port).ok_or_else(|| format!("invalid port: {:?}", get.port))?;
+    let headers = get.http_headers.as_deref().unwrap_or_default();
+    let target = HttpTarget {
+        https: get.scheme.as_deref() == Some("HTTPS"),
+        host,
+        port,
+        path: get.path.as_deref().unwrap_or("/"),
+        headers,
+        user_agent: "kube-lifecycle/1.36",
+    };
+    let request = |target| http_get(&shared.world, shared.config.tls_probes, target, LIMIT);
+    let Err(error) = Box::pin(request(&target)).await else { return Ok(()) };
+    if !error.contains(SPEAKS_HTTP) {
+        return Err(error);
+    }
+    // What was meant for an encrypted connection is not told on another.
+    let headers: Vec<_> = headers.iter().filter(|header| !header.name.eq_ignore_ascii_case("authorization")).cloned().collect();
+    let plain = HttpTarget { https: false, headers: &headers, ..target };
+    if Box::pin(request(&plain)).await.is_err() {
+        return Err(error);
+    }
+    let authority = target.authority();
+    let message = format!("request to HTTPS lifecycle hook {authority} got HTTP response, retry with HTTP succeeded");
+    shared.recorder.pod_warning(pod, "LifecycleHTTPFallback", message);
+    Ok(())
 }

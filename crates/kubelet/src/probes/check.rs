@@ -11,7 +11,10 @@ use daruma_api::core::v1::{Container as Spec, Probe};
 use daruma_world::World;
 use daruma_world::net::Stream;
 
+use super::http::Answer;
 pub use super::http::HttpTarget;
+use super::redirect::Way;
+use crate::env::expand;
 use crate::shared::Shared;
 
 /// Longest output in an event.
@@ -28,24 +31,45 @@ pub fn port_number(spec: &Spec, port: &IntOrString) -> Option<u16> {
     }
 }
 
-/// Asks once. Outer error: no result; inner error: unhealthy, with the output.
+/// What a probe found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Healthy,
+    /// Healthy, and something that somebody should know.
+    Warning(String),
+    /// With the output.
+    Unhealthy(String),
+}
+
+impl From<Result<(), String>> for Found {
+    fn from(asked: Result<(), String>) -> Self {
+        asked.map_or_else(Self::Unhealthy, |()| Self::Healthy)
+    }
+}
+
+/// Asks once. An error: there is no result.
 pub(super) async fn check(
     shared: &Arc<Shared>,
     spec: &Spec,
     probe: &Probe,
     container_id: &str,
     pod_ip: &str,
-) -> Result<Result<(), String>, String> {
+) -> Result<Found, String> {
     let limit = Duration::from_secs(probe.timeout_seconds.unwrap_or(1).max(1) as u64);
     let world = &shared.world;
     if let Some(exec) = &probe.exec {
-        let command = exec.command.clone().unwrap_or_default();
+        // What the container's own variables say as they stand, and not what they refer to.
+        let variables: Vec<_> =
+            spec.env.iter().flatten().map(|one| (one.name.clone(), one.value.clone().unwrap_or_default())).collect();
+        let command: Vec<_> = exec.command.iter().flatten().map(|argument| expand::expand_with(argument, &variables)).collect();
         let answer = shared.runtime.exec_sync(container_id, command.clone(), limit).await.map_err(|error| error.to_string())?;
         let Some(output) = answer else {
-            return Ok(Err(format!("command timed out: {:?} timed out after {}s", command.join(" "), limit.as_secs())));
+            let text = format!("command timed out: {:?} timed out after {}s", command.join(" "), limit.as_secs());
+            return Ok(Found::Unhealthy(text));
         };
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        return Ok(if output.exit_code == 0 { Ok(()) } else { Err(text.chars().take(OUTPUT_BYTES).collect()) });
+        let is_healthy = output.exit_code == 0;
+        return Ok(if is_healthy { Found::Healthy } else { Found::Unhealthy(text.chars().take(OUTPUT_BYTES).collect()) });
     }
     if let Some(get) = &probe.http_get {
         let port = port_number(spec, &get.port).ok_or_else(|| format!("invalid port number: {:?}", get.port))?;
@@ -57,27 +81,26 @@ pub(super) async fn check(
             headers: get.http_headers.as_deref().unwrap_or_default(),
             user_agent: "kube-probe/1.36",
         };
-        let failed = |why: String| Err(format!("Get {:?}: {why}", target.url()));
-        return Ok(match world.timeout(limit, Box::pin(http_get(shared, &target))).await {
-            Err(_) => failed("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned()),
-            Ok(Err(error)) => failed(error),
-            Ok(Ok(status)) if (200..400).contains(&status) => Ok(()),
-            Ok(Ok(status)) => Err(format!("HTTP probe failed with statuscode: {status}")),
+        return Ok(match Box::pin(http_get(world, shared.config.tls_probes, &target, limit)).await {
+            Ok(answer) if (300..400).contains(&answer.status) => {
+                Found::Warning(format!("Probe terminated redirects, Response body: {}", answer.body()))
+            }
+            Ok(Answer { status: 200..300, .. }) => Found::Healthy,
+            Ok(answer) => Found::Unhealthy(format!("HTTP probe failed with statuscode: {}", answer.status)),
+            Err(error) => Found::Unhealthy(error),
         });
     }
     if let Some(tcp) = &probe.tcp_socket {
         let port = port_number(spec, &tcp.port).ok_or_else(|| format!("invalid port number: {:?}", tcp.port))?;
         let host = tcp.host.clone().filter(|host| !host.is_empty()).unwrap_or_else(|| pod_ip.to_owned());
-        return Ok(match world.timeout(limit, connect(world, &host, port)).await {
-            Err(_) => Err(format!("dial tcp {host}:{port}: i/o timeout")),
-            Ok(Err(error)) => Err(error),
-            Ok(Ok(_)) => Ok(()),
-        });
+        let connected = world.timeout(limit, connect(world, &host, port)).await;
+        let connected = connected.unwrap_or_else(|_| Err(format!("dial tcp {host}:{port}: i/o timeout")));
+        return Ok(connected.map(drop).into());
     }
     if let Some(grpc) = &probe.grpc {
         let port = u16::try_from(grpc.port).map_err(|_| format!("invalid port number: {}", grpc.port))?;
         let service = grpc.service.as_deref().unwrap_or_default();
-        return Ok(Box::pin(super::grpc::ask(world, pod_ip, port, service, limit)).await);
+        return Ok(Box::pin(super::grpc::ask(world, pod_ip, port, service, limit)).await.into());
     }
     Err("missing probe handler".into())
 }
@@ -98,12 +121,92 @@ pub(super) async fn connect(world: &World, host: &str, port: u16) -> Result<Box<
     world.net.connect(SocketAddr::new(address, port)).await.map_err(failed)
 }
 
-/// Asks, and gives the status of the answer. Redirects are answers.
-pub async fn http_get(shared: &Shared, target: &HttpTarget<'_>) -> Result<u16, String> {
-    let stream = connect(&shared.world, target.host, target.port).await?;
-    if !target.https || !shared.config.tls_probes {
+/// Asks, and follows redirects to the same host; one that leads elsewhere is an answer. Without `with_tls` the virtual
+/// world's servers are asked, which answer HTTPS as HTTP.
+///
+/// # Errors
+/// No answer came within the limit: who was asked, and why not.
+pub async fn http_get(world: &World, with_tls: bool, target: &HttpTarget<'_>, limit: Duration) -> Result<Answer, String> {
+    let until = world.monotonic() + limit;
+    let ask = async |target: &HttpTarget<'_>| {
+        let left = until.saturating_sub(world.monotonic());
+        let asked = world.timeout(left, get(world, with_tls, target)).await;
+        let too_late = |_| Err("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned());
+        asked.unwrap_or_else(too_late).map_err(|why| failed(&target.url(), &why))
+    };
+    let mut answer = ask(target).await?;
+    if answer.location.is_none() {
+        return Ok(answer);
+    }
+    let mut way = Way::from(target).map_err(|why: String| failed(&target.url(), &why))?;
+    while way.goes_on(&answer).map_err(|why: String| failed(way.last().as_str(), &why))? {
+        let target = way.target().map_err(|why: String| failed(way.last().as_str(), &why))?;
+        answer = ask(&target).await?;
+    }
+    Ok(answer)
+}
+
+fn failed(url: &str, why: &str) -> String {
+    format!("Get {url:?}: {why}")
+}
+
+async fn get(world: &World, with_tls: bool, target: &HttpTarget<'_>) -> Result<Answer, String> {
+    let stream = connect(world, target.host, target.port).await?;
+    if !target.https || !with_tls {
         return super::http::get(stream, target).await;
     }
-    let stream = crate::tls::connect_unverified(stream, target.host).await.map_err(|error| error.to_string())?;
+    let stream = crate::tls::connect_unverified(stream, target.host).await?;
     super::http::get(stream, target).await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Asks a server that leads from `/` to `/second` and on to `/third`, from `/away` to another, and from `/circle` to itself.
+    #[track_caller]
+    fn check(path: &'static str, expected: Result<u16, &str>) {
+        let asked = daruma_sim::run(1, |world| async move {
+            let mut listener = world.net.listen(([127, 0, 0, 1], 8080).into()).await.expect("nobody else listens");
+            let server = world.spawn("server", async move {
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    let mut request = vec![0; 1024];
+                    let count = stream.read(&mut request).await.expect("it is asked");
+                    let request = String::from_utf8_lossy(&request[..count]).into_owned();
+                    let lead = |to: &str| format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+                    let answer = match request.split(' ').nth(1) {
+                        Some("/") => lead("second"),
+                        Some("/second") => lead("http://127.0.0.1:8080/third"),
+                        Some("/third") if request.contains("Referer: http://127.0.0.1:8080/second\r\n") => {
+                            "HTTP/1.1 204 No Content\r\n\r\n".to_owned()
+                        }
+                        Some("/away") => lead("http://127.0.0.2:8080/"),
+                        Some("/circle") => lead("/circle"),
+                        Some("/late") => return std::future::pending().await,
+                        _ => "HTTP/1.1 404 Not Found\r\n\r\n".to_owned(),
+                    };
+                    stream.write_all(answer.as_bytes()).await.expect("somebody reads");
+                }
+            });
+            let target =
+                HttpTarget { https: false, host: "127.0.0.1", port: 8080, path, headers: &[], user_agent: "kube-probe/1.36" };
+            let answer = http_get(&world, true, &target, Duration::from_secs(1)).await;
+            server.abort();
+            answer.map(|answer| answer.status)
+        });
+        assert_eq!(asked, expected.map_err(str::to_owned), "{path}");
+    }
+
+    #[test]
+    fn redirects_are_followed_on_one_host() {
+        check("/", Ok(204));
+        check("/third", Ok(404));
+        check("/away", Ok(302));
+        check("/circle", Err("Get \"http://127.0.0.1:8080/circle\": stopped after 10 redirects"));
+        let late =
+            "Get \"http://127.0.0.1:8080/late\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
+        check("/late", Err(late));
+    }
 }

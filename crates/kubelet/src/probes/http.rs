@@ -1,7 +1,7 @@
 //! A GET request on a connection of its own, and of the answer what says how it went.
 //!
 //! No client of everything that HTTP can do: every container is asked every few seconds, so there is one request without a
-//! body, nothing is kept for another, and an answer's body is only waited for. Redirects are answers.
+//! body, nothing is kept for another, and an answer's body is only waited for. Redirects are followed in `redirect`.
 //!
 //! Source: kubernetes pkg/probe/http.
 
@@ -47,7 +47,8 @@ impl HttpTarget<'_> {
         format!("{scheme}://{}{}", self.authority(), self.absolute_path())
     }
 
-    fn authority(&self) -> String {
+    /// Host and port.
+    pub fn authority(&self) -> String {
         let mut authority = String::with_capacity(self.host.len() + 8);
         let (before, behind) = if self.host.contains(':') { ("[", "]:") } else { ("", ":") };
         for part in [before, self.host, behind] {
@@ -87,7 +88,9 @@ impl HttpTarget<'_> {
         if !named("accept") {
             add("Accept", "*/*");
         }
-        for HTTPHeader { name, value } in self.headers {
+        // Given as nothing, these two are not sent at all.
+        let leaves = |name: &str| ["user-agent", "accept"].iter().any(|one| name.eq_ignore_ascii_case(one));
+        for HTTPHeader { name, value } in self.headers.iter().filter(|header| !header.value.is_empty() || !leaves(&header.name)) {
             HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
             HeaderValue::from_str(value).map_err(|error| error.to_string())?;
             add(name, value);
@@ -98,11 +101,40 @@ impl HttpTarget<'_> {
     }
 }
 
-/// Asks, and gives the status of the answer once its body has come as well.
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status.
+    pub status: u16,
+    /// Where a redirect leads, as it is written.
+    pub(super) location: Option<String>,
+    framing: Body,
+    content: Vec<u8>,
+}
+
+impl Answer {
+    /// One that leads elsewhere.
+    #[cfg(test)]
+    pub(super) fn redirect(status: u16, location: &str) -> Self {
+        Self { status, location: Some(location.to_owned()), framing: Body::UntilEnd, content: Vec::new() }
+    }
+
+    /// The body as far as it was read.
+    pub(super) fn body(&self) -> String {
+        let content = match &self.framing {
+            Body::Bytes(count) => &self.content[..self.content.len().min(usize::try_from(*count).unwrap_or(usize::MAX))],
+            Body::UntilEnd => &self.content[..],
+            Body::Chunks => &chunks(&self.content).held.concat(),
+        };
+        String::from_utf8_lossy(&content[..content.len().min(BODY_BYTES)]).into_owned()
+    }
+}
+
+/// Asks, and gives the answer once its body has come as well.
 ///
 /// # Errors
 /// The request is none of HTTP, or no answer came: for a person.
-pub(super) async fn get<S>(mut stream: S, target: &HttpTarget<'_>) -> Result<u16, String>
+pub(super) async fn get<S>(mut stream: S, target: &HttpTarget<'_>) -> Result<Answer, String>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -127,7 +159,7 @@ where
             break;
         }
     }
-    Ok(head.status)
+    Ok(Answer { status: head.status, location: head.location, framing: head.body, content: answer })
 }
 
 /// How the end of a body is known.
@@ -143,24 +175,33 @@ impl Body {
     fn is_whole(&self, content: &[u8]) -> bool {
         match self {
             Self::Bytes(count) => content.len() as u64 >= *count,
-            Self::Chunks => has_last_chunk(content),
+            Self::Chunks => chunks(content).is_whole,
             Self::UntilEnd => false,
         }
     }
 }
 
-fn has_last_chunk(mut content: &[u8]) -> bool {
+/// What chunks hold, and whether nothing comes behind them.
+struct Chunks<'a> {
+    held: Vec<&'a [u8]>,
+    is_whole: bool,
+}
+
+fn chunks(mut content: &[u8]) -> Chunks<'_> {
+    let mut held = Vec::new();
     loop {
         match httparse::parse_chunk_size(content) {
             // Nobody knows what comes behind a broken one.
-            Ok(httparse::Status::Complete((_, 0))) | Err(httparse::InvalidChunkSize) => return true,
+            Ok(httparse::Status::Complete((_, 0))) | Err(httparse::InvalidChunkSize) => return Chunks { held, is_whole: true },
             Ok(httparse::Status::Complete((start, size))) => {
+                let end = usize::try_from(size).ok().and_then(|size| start.checked_add(size));
+                held.push(&content[start..end.unwrap_or(usize::MAX).min(content.len())]);
                 // Behind each chunk there is a line break.
-                let end = usize::try_from(size).ok().and_then(|size| start.checked_add(size)?.checked_add(2));
-                let Some(rest) = end.and_then(|end| content.get(end..)) else { return false };
+                let next = end.and_then(|end| content.get(end.checked_add(2)?..));
+                let Some(rest) = next else { return Chunks { held, is_whole: false } };
                 content = rest;
             }
-            Ok(httparse::Status::Partial) => return false,
+            Ok(httparse::Status::Partial) => return Chunks { held, is_whole: false },
         }
     }
 }
@@ -168,6 +209,7 @@ fn has_last_chunk(mut content: &[u8]) -> bool {
 #[derive(Debug)]
 struct Head {
     status: u16,
+    location: Option<String>,
     body: Body,
 }
 
@@ -198,6 +240,8 @@ fn parse(answer: &[u8]) -> Result<Option<(usize, Head)>, String> {
         Err(_) => return Err(malformed()),
     };
     let status = head.code.ok_or_else(malformed)?;
+    let named = |name: &str| head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+    let location = named("location").map(|header| String::from_utf8_lossy(header.value).into_owned());
     let mut body = Body::UntilEnd;
     for header in &*head.headers {
         if header.name.eq_ignore_ascii_case("transfer-encoding") {
@@ -214,7 +258,7 @@ fn parse(answer: &[u8]) -> Result<Option<(usize, Head)>, String> {
     if status < 200 || matches!(status, 204 | 304) {
         body = Body::Bytes(0);
     }
-    Ok(Some((bytes, Head { status, body })))
+    Ok(Some((bytes, Head { status, location, body })))
 }
 
 #[cfg(test)]
@@ -224,7 +268,7 @@ mod tests {
     use super::*;
 
     /// Asks somebody who sends these pieces and then keeps still, or closes where the last one is empty.
-    fn ask(pieces: &'static [&'static str]) -> Result<u16, String> {
+    fn ask(pieces: &'static [&'static str]) -> Result<Answer, String> {
         daruma_sim::run(1, |world| async move {
             let (near, mut far) = tokio::io::duplex(64 * 1024);
             let sending = world.clone();
@@ -248,7 +292,19 @@ mod tests {
 
     #[track_caller]
     fn check(pieces: &'static [&'static str], expected: Result<u16, &str>) {
-        assert_eq!(ask(pieces), expected.map_err(str::to_owned), "{pieces:?}");
+        assert_eq!(ask(pieces).map(|answer| answer.status), expected.map_err(str::to_owned), "{pieces:?}");
+    }
+
+    #[test]
+    fn bodies() {
+        let body = |pieces| ask(pieces).expect("an answer").body();
+        assert_eq!(body(&["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok, and more"]), "ok");
+        assert_eq!(body(&["HTTP/1.0 200 OK\r\n\r\nall that comes", ""]), "all that comes");
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(body(Box::leak(Box::new([head, "4\r\nwiki\r\n5;x=y\r\npedia\r\n0\r\n\r\n"]))), "wikipedia");
+        assert_eq!(body(Box::leak(Box::new([head, "4\r\nwiki\r\n5\r\nped", ""]))), "wikiped");
+        assert_eq!(body(Box::leak(Box::new([head, &*"x".repeat(2 * BODY_BYTES).leak()]))), "");
+        assert_eq!(body(Box::leak(Box::new(["HTTP/1.0 200 OK\r\n\r\n", &*"x".repeat(2 * BODY_BYTES).leak()]))).len(), BODY_BYTES);
     }
 
     #[test]
@@ -295,6 +351,9 @@ mod tests {
         let own = [header("host", "web.example"), header("X-Probe", "a"), header("X-Probe", "b"), header("USER-AGENT", "me")];
         let told = "GET / HTTP/1.1\r\nAccept: */*\r\nhost: web.example\r\nX-Probe: a\r\nX-Probe: b\r\nUSER-AGENT: me\r\nConnection: close\r\n\r\n";
         assert_eq!(request("/", "fd00::1", &own), Ok(told.to_owned()));
+        let silent = [header("Accept", ""), header("User-Agent", ""), header("X-Probe", "")];
+        let told = "GET / HTTP/1.1\r\nHost: 10.0.0.1:8080\r\nX-Probe: \r\nConnection: close\r\n\r\n";
+        assert_eq!(request("/", "10.0.0.1", &silent), Ok(told.to_owned()));
         assert!(request("/", "fd00::1", &[]).is_ok_and(|request| request.contains("Host: [fd00::1]:8080\r\n")));
         assert_eq!(request("/a b", "10.0.0.1", &[]), Err("invalid URL: invalid uri character".to_owned()));
         for (name, value) in [("X Probe", "a"), ("X-Probe", "a\r\nHost: b")] {

@@ -5,6 +5,7 @@
 pub mod check;
 mod grpc;
 mod http;
+mod redirect;
 pub mod state;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,11 @@ use crate::cell::PodCell;
 use crate::plan::is_sidecar;
 use crate::shared::Shared;
 use crate::worker::look;
+use check::Found;
 pub use state::{Kind, ProbeState, Step};
+
+/// So often a probe is made until it has a result (`maxProbeRetries`).
+const ATTEMPTS: usize = 3;
 
 /// The probes of one pod that run.
 #[derive(Default)]
@@ -142,9 +147,20 @@ async fn ask(
 ) -> Option<bool> {
     let pod_ip = cell.lock().status.as_ref().and_then(|status| status.pod_ip.clone()).unwrap_or_default();
     let title = kind.title();
-    match check::check(shared, spec, probe, container_id, &pod_ip).await {
-        Ok(Ok(())) => Some(true),
-        Ok(Err(output)) => {
+    let mut found = check::check(shared, spec, probe, container_id, &pod_ip).await;
+    for _ in 1..ATTEMPTS {
+        if found.is_ok() {
+            break;
+        }
+        found = check::check(shared, spec, probe, container_id, &pod_ip).await;
+    }
+    match found {
+        Ok(Found::Healthy) => Some(true),
+        Ok(Found::Warning(output)) => {
+            shared.recorder.container_warning(pod, &spec.name, "ProbeWarning", format!("{title} probe warning: {output}"));
+            Some(true)
+        }
+        Ok(Found::Unhealthy(output)) => {
             shared.recorder.container_warning(pod, &spec.name, "Unhealthy", format!("{title} probe failed: {output}"));
             Some(false)
         }
