@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 
 use daruma_world::links::Change;
 
+use crate::netlink::address::Believed;
 use crate::netlink::link::{End, Place};
 use crate::netlink::route::Owner;
 use crate::netlink::{Socket, address, link, namespace, route};
@@ -27,7 +28,9 @@ pub(super) fn carry_out(socket: &mut Socket, change: &Change) -> io::Result<()> 
         Change::DeleteAddress { link, prefix } => address::delete(socket, link, *prefix),
         Change::ReplaceRoute(of) => route::replace(socket, of, Owner::PodNetwork),
         Change::DeleteRoute(of) => route::delete(socket, of, Owner::PodNetwork),
-        Change::ReplaceNeighbour { link, address, mac } => address::replace_neighbour(socket, link, *address, *mac),
+        Change::ReplaceNeighbour { link, address, mac } => {
+            address::replace_neighbour(socket, link, *address, *mac, Believed::ForEver)
+        }
         Change::SetKernelParameter { name, value, optional } => namespace::set_kernel_parameter(name, value, *optional),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use daruma_world::links::{MacAddress, Prefix};
@@ -13,6 +14,7 @@ use daruma_world::machines::LinkFault;
 use super::link_faults::delay::Delayer;
 use super::subnet::Subnet;
 use super::{CARD, Doing, MachineError, link_faults};
+use crate::netlink::address::Believed;
 use crate::netlink::link::{self, End, Place};
 use crate::netlink::namespace::{self, set_kernel_parameter};
 use crate::netlink::{Socket, address};
@@ -106,6 +108,14 @@ impl Switch {
     pub fn set_port(&mut self, machine: &str, up: bool) -> Result<(), MachineError> {
         let step = || format!("taking the switch port of {machine} {}", if up { "up" } else { "down" });
         link::set_up(&mut self.inside, &port_name(machine), up).doing(step)
+    }
+
+    /// Tells the host where a machine is that has booted, as the machine would in a network of its own. The kernel asks once a
+    /// second, and whoever asked for a machine before it was there would wait for the next time.
+    pub fn announce(&mut self, machine: &str, address: Ipv4Addr, mac: MacAddress) -> Result<(), MachineError> {
+        let told = Socket::route()
+            .and_then(|mut host| address::replace_neighbour(&mut host, &self.uplink, address, mac, Believed::UntilUsed));
+        told.doing(|| format!("telling the host where {machine} is"))
     }
 
     /// The faults in force.

@@ -18,6 +18,7 @@ const IFA_LOCAL: u16 = 2;
 
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
+const NUD_STALE: u16 = 0x04;
 const NUD_PERMANENT: u16 = 0x80;
 /// `RTN_UNICAST`.
 const TYPE_UNICAST: u8 = 1;
@@ -65,12 +66,30 @@ pub(super) fn dump(socket: &mut Socket) -> io::Result<Vec<Answer>> {
     socket.ask(Messages::one(GET_ADDRESS, flags::DUMP, &header(0, 0), |_| {}))
 }
 
-/// Says for ever which hardware address a neighbour has.
-pub(crate) fn replace_neighbour(socket: &mut Socket, link: &str, address: Ipv4Addr, mac: MacAddress) -> io::Result<()> {
+/// How long a neighbour's hardware address is believed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Believed {
+    ForEver,
+    /// As one that the neighbour has told itself: until it is used, and then does not answer.
+    UntilUsed,
+}
+
+/// Says which hardware address a neighbour has. Packets that wait for it go.
+pub(crate) fn replace_neighbour(
+    socket: &mut Socket,
+    link: &str,
+    address: Ipv4Addr,
+    mac: MacAddress,
+    believed: Believed,
+) -> io::Result<()> {
+    let state = match believed {
+        Believed::ForEver => NUD_PERMANENT,
+        Believed::UntilUsed => NUD_STALE,
+    };
     // struct ndmsg
     let mut header = [IPV4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, TYPE_UNICAST];
     header[4..8].copy_from_slice(&link::index(socket, link)?.to_ne_bytes());
-    header[8..10].copy_from_slice(&NUD_PERMANENT.to_ne_bytes());
+    header[8..10].copy_from_slice(&state.to_ne_bytes());
     socket.execute(Messages::one(NEW_NEIGHBOUR, flags::CREATE | flags::REPLACE | flags::ACK, &header, |message| {
         message.attribute(NDA_DST, &address.octets());
         message.attribute(NDA_LLADDR, &mac);

@@ -288,7 +288,14 @@ impl Cluster {
         let Some(running) = &mut machine.running else { return };
         machine.state = State::Stopping;
         match running.hear().as_deref().map(str::trim) {
-            Some("ready") => machine.state = State::Running,
+            Some("ready") => {
+                machine.state = State::Running;
+                let spec = &machine.spec;
+                // It is found a second later otherwise.
+                if let Err(error) = self.switch.announce(&spec.name, spec.address, spec.mac()) {
+                    eprintln!("supervisor: {error}");
+                }
+            }
             Some(problem) => machine.last_end = Some(format!("it could not boot: {problem}")),
             None => {}
         }
