@@ -27,7 +27,7 @@ use crate::http::{Accept, Query, RequestInfo, answer};
 use crate::metrics::{Answered, Metrics};
 use crate::registry::{Registry, Resource};
 use crate::services::Allocator;
-use crate::storage::{DecodedObjects, Item};
+use crate::storage::{Item, RecentDocuments};
 use crate::user::{MASTERS, User};
 use crate::verbs::apply;
 
@@ -47,7 +47,7 @@ pub struct ApiServer {
     /// Feeds the resources' caches.
     pub feed: Arc<Feed>,
     /// Objects that were decoded or written lately.
-    pub decoded: Arc<DecodedObjects>,
+    pub documents: Arc<RecentDocuments>,
     /// Counters.
     pub metrics: Metrics,
     /// Who asks.
@@ -84,7 +84,7 @@ impl ApiServer {
             store,
             registry,
             feed,
-            decoded: Arc::default(),
+            documents: Arc::default(),
             metrics: Metrics::default(),
             boot: Boot::default(),
             discovery: Discovery::default(),
@@ -198,7 +198,7 @@ impl ApiServer {
     /// # Errors
     /// 500 for bytes that do not parse.
     pub fn decode(&self, resource: &Resource, found: &KeyValue) -> Result<Arc<Value>, ApiError> {
-        self.decoded.get(&resource.head, &found.key, &found.value, found.mod_revision).map_err(ApiError::internal)
+        self.documents.get(&resource.head, &found.key, &found.value, found.mod_revision).map_err(ApiError::internal)
     }
 
     /// Decodes an object of the cache, as [`ApiServer::decode`] does.
@@ -207,7 +207,7 @@ impl ApiServer {
     /// 500 for bytes that do not parse.
     pub fn decode_item(&self, resource: &Resource, item: &Item) -> Result<Arc<Value>, ApiError> {
         let key = [resource.prefix.as_str(), &item.key].concat();
-        self.decoded.get(&resource.head, &key, &item.value, item.revision).map_err(ApiError::internal)
+        self.documents.get(&resource.head, &key, &item.value, item.revision).map_err(ApiError::internal)
     }
 
     /// Keeps an object that was encoded to `value` and written at `revision`: most objects change again soon, and
@@ -224,7 +224,7 @@ impl ApiServer {
         if are_events(resource) {
             return;
         }
-        let object = self.decoded.written(&resource.head, key, value, revision, object);
+        let object = self.documents.written(&resource.head, key, value, revision, object);
         if let (Some(object), Some(neighbours)) = (object, neighbours) {
             let mut item = Vec::with_capacity(value.len());
             resource.head.splice_item(value, revision, &mut item);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::http::{Accept, IncludeObject, Query, Shape};
 use crate::registry::Resource;
 use crate::server::ApiServer;
-use crate::storage::{DecodedObjects, Item, write_partial};
+use crate::storage::{Item, RecentDocuments, write_partial};
 
 /// Writes objects of one resource in one shape.
 #[derive(Clone)]
@@ -20,7 +20,7 @@ pub struct Painter {
     pub shape: Shape,
     include: IncludeObject,
     now: jiff::Timestamp,
-    decoded: Arc<DecodedObjects>,
+    documents: Arc<RecentDocuments>,
 }
 
 impl Painter {
@@ -36,7 +36,7 @@ impl Painter {
             Some(other) => return Err(ApiError::bad_request(format!("unrecognized includeObject value: {other:?}"))),
         };
         let shape = if accept.shape == Shape::Discovery { Shape::Object } else { accept.shape };
-        Ok(Self { resource: resource.clone(), shape, include, now: server.world.now(), decoded: server.decoded.clone() })
+        Ok(Self { resource: resource.clone(), shape, include, now: server.world.now(), documents: server.documents.clone() })
     }
 
     /// The same with another time for ages.
@@ -107,7 +107,7 @@ impl Painter {
         match self.shape {
             Shape::Object | Shape::Discovery => self.resource.head.splice_item(&item.value, item.revision, out),
             Shape::Partial => self.partial(&item.value, item.revision, out),
-            Shape::Table => match self.decoded.of_item(&self.resource.head, &self.resource.prefix, item) {
+            Shape::Table => match self.documents.of_item(&self.resource.head, &self.resource.prefix, item) {
                 Some(object) => self.row(&object, &item.value, item.revision, out),
                 None => self.row(&self.decode(&item.value, item.revision), &item.value, item.revision, out),
             },

@@ -16,7 +16,7 @@ use crate::recent::Recent;
 const LIMIT_BYTES: usize = 192 << 10;
 
 /// Decoded objects by store key.
-pub struct DecodedObjects(Mutex<Recent<Arc<Decoded>>>);
+pub struct RecentDocuments(Mutex<Recent<Arc<Decoded>>>);
 
 struct Decoded {
     revision: u64,
@@ -24,19 +24,19 @@ struct Decoded {
     object: Arc<Value>,
 }
 
-impl Default for DecodedObjects {
+impl Default for RecentDocuments {
     fn default() -> Self {
         Self(Mutex::new(Recent::new(LIMIT_BYTES)))
     }
 }
 
-impl fmt::Debug for DecodedObjects {
+impl fmt::Debug for RecentDocuments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DecodedObjects").finish_non_exhaustive()
+        f.debug_struct("RecentDocuments").finish_non_exhaustive()
     }
 }
 
-impl DecodedObjects {
+impl RecentDocuments {
     /// What [`Head::decode`] gives.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_was_written_is_what_is_decoded() {
-        let (head, decoded) = (Head::new("v1", "Pod"), DecodedObjects::default());
+        let (head, decoded) = (Head::new("v1", "Pod"), RecentDocuments::default());
         let object = json!({"kind": "Pod", "apiVersion": "v1", "spec": null, "metadata": {"name": "a", "labels": null,
             "selfLink": "/x", "resourceVersion": "1"}});
         let stored = head.encode(&object);
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn of_another_kind() {
-        let (head, decoded) = (Head::new("v1", "Pod"), DecodedObjects::default());
+        let (head, decoded) = (Head::new("v1", "Pod"), RecentDocuments::default());
         let object = json!({"kind": "Po", "apiVersion": "v1", "metadata": {}});
         let stored = head.encode(&object);
         decoded.written(&head, "a", &stored, 7, object);
