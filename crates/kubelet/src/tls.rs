@@ -85,6 +85,7 @@ where
             Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
                 "tls: first record does not look like a TLS handshake".to_owned()
             }
+            _ if error.kind() == io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
             _ => error.to_string(),
         }
     })
@@ -132,6 +133,7 @@ mod tests {
         for (answer, expected) in [
             ("HTTP/1.1 400 Bad Request\r\n\r\n", SPEAKS_HTTP),
             ("SSH-2.0-OpenSSH\r\n", "tls: first record does not look like a TLS handshake"),
+            ("", "EOF"),
         ] {
             let told = daruma_sim::run(1, |world| async move {
                 let (near, mut far) = tokio::io::duplex(64 * 1024);
