@@ -37,8 +37,9 @@ pub async fn run(
         return match shared.runtime.exec_sync(container_id, command.clone(), LIMIT).await {
             Ok(Some(output)) if output.exit_code == 0 => Ok(()),
             Ok(Some(output)) => {
+                let errors = String::from_utf8_lossy(&output.stderr).into_owned();
                 let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-                failed(format!("command '{}' exited with {}: {text}", command.join(" "), output.exit_code), &text)
+                failed(format!("command '{}' exited with {}: {errors}", command.join(" "), output.exit_code), &text)
             }
             Ok(None) => failed(format!("command {:?} timed out", command.join(" ")), ""),
             Err(error) => failed(error.to_string(), ""),
@@ -75,8 +76,15 @@ async fn ask(shared: &Shared, pod: &Pod, spec: &Spec, get: &HTTPGetAction, pod_i
         headers,
         user_agent: "kube-lifecycle/1.36",
     };
-    let request = |target| http_get(&shared.world, shared.config.tls_probes, target, LIMIT);
-    let Err(error) = Box::pin(request(&target)).await else { return Ok(()) };
+    let until = shared.world.monotonic() + LIMIT;
+    let request = async |target: &HttpTarget<'_>| {
+        let answer = http_get(&shared.world, shared.config.tls_probes, target, until).await?;
+        // The server may end the connection; whether its body breaks off is nobody's concern.
+        let _ = answer.body().await;
+        Ok(())
+    };
+    let asked: Result<(), String> = Box::pin(request(&target)).await;
+    let Err(error) = asked else { return Ok(()) };
     if !error.contains(SPEAKS_HTTP) {
         return Err(error);
     }

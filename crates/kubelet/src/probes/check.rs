@@ -41,6 +41,20 @@ pub(super) enum Found {
     Unhealthy(String),
 }
 
+/// Why there is no result.
+#[derive(Debug)]
+pub(super) struct NoResult {
+    /// How the probe counts all the same.
+    pub(super) state: &'static str,
+    pub(super) why: String,
+}
+
+impl From<String> for NoResult {
+    fn from(why: String) -> Self {
+        Self { state: "unknown", why }
+    }
+}
+
 impl From<Result<(), String>> for Found {
     fn from(asked: Result<(), String>) -> Self {
         asked.map_or_else(Self::Unhealthy, |()| Self::Healthy)
@@ -54,7 +68,7 @@ pub(super) async fn check(
     probe: &Probe,
     container_id: &str,
     pod_ip: &str,
-) -> Result<Found, String> {
+) -> Result<Found, NoResult> {
     let limit = Duration::from_secs(probe.timeout_seconds.unwrap_or(1).max(1) as u64);
     let world = &shared.world;
     if let Some(exec) = &probe.exec {
@@ -67,9 +81,10 @@ pub(super) async fn check(
             let text = format!("command timed out: {:?} timed out after {}s", command.join(" "), limit.as_secs());
             return Ok(Found::Unhealthy(text));
         };
-        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        let mut text = [output.stdout, output.stderr].concat();
+        text.truncate(OUTPUT_BYTES);
         let is_healthy = output.exit_code == 0;
-        return Ok(if is_healthy { Found::Healthy } else { Found::Unhealthy(text.chars().take(OUTPUT_BYTES).collect()) });
+        return Ok(if is_healthy { Found::Healthy } else { Found::Unhealthy(String::from_utf8_lossy(&text).into_owned()) });
     }
     if let Some(get) = &probe.http_get {
         let port = port_number(spec, &get.port).ok_or_else(|| format!("invalid port number: {:?}", get.port))?;
@@ -81,14 +96,7 @@ pub(super) async fn check(
             headers: get.http_headers.as_deref().unwrap_or_default(),
             user_agent: "kube-probe/1.36",
         };
-        return Ok(match Box::pin(http_get(world, shared.config.tls_probes, &target, limit)).await {
-            Ok(answer) if (300..400).contains(&answer.status) => {
-                Found::Warning(format!("Probe terminated redirects, Response body: {}", answer.body()))
-            }
-            Ok(Answer { status: 200..300, .. }) => Found::Healthy,
-            Ok(answer) => Found::Unhealthy(format!("HTTP probe failed with statuscode: {}", answer.status)),
-            Err(error) => Found::Unhealthy(error),
-        });
+        return Box::pin(get_once(world, shared.config.tls_probes, &target, limit)).await;
     }
     if let Some(tcp) = &probe.tcp_socket {
         let port = port_number(spec, &tcp.port).ok_or_else(|| format!("invalid port number: {:?}", tcp.port))?;
@@ -102,7 +110,25 @@ pub(super) async fn check(
         let service = grpc.service.as_deref().unwrap_or_default();
         return Ok(Box::pin(super::grpc::ask(world, pod_ip, port, service, limit)).await.into());
     }
-    Err("missing probe handler".into())
+    Err("missing probe handler".to_owned().into())
+}
+
+async fn get_once(world: &World, with_tls: bool, target: &HttpTarget<'_>, limit: Duration) -> Result<Found, NoResult> {
+    let until = world.monotonic() + limit;
+    let answer = match http_get(world, with_tls, target, until).await {
+        Ok(answer) => answer,
+        Err(error) => return Ok(Found::Unhealthy(error)),
+    };
+    let status = answer.status;
+    let left = until.saturating_sub(world.monotonic());
+    let too_late = |_| Err("context deadline exceeded (Client.Timeout or context cancellation while reading body)".to_owned());
+    let body = world.timeout(left, answer.body()).await.unwrap_or_else(too_late);
+    let body = body.map_err(|why| NoResult { state: "failure", why })?;
+    Ok(match status {
+        200..300 => Found::Healthy,
+        300..400 => Found::Warning(format!("Probe terminated redirects, Response body: {body}")),
+        _ => Found::Unhealthy(format!("HTTP probe failed with statuscode: {status}")),
+    })
 }
 
 /// Connects to an address, or to one that a name has by way of the node's hosts file (`localhost`).
@@ -125,9 +151,8 @@ pub(super) async fn connect(world: &World, host: &str, port: u16) -> Result<Box<
 /// world's servers are asked, which answer HTTPS as HTTP.
 ///
 /// # Errors
-/// No answer came within the limit: who was asked, and why not.
-pub async fn http_get(world: &World, with_tls: bool, target: &HttpTarget<'_>, limit: Duration) -> Result<Answer, String> {
-    let until = world.monotonic() + limit;
+/// No answer came until that moment of the monotonic clock: who was asked, and why not.
+pub async fn http_get(world: &World, with_tls: bool, target: &HttpTarget<'_>, until: Duration) -> Result<Answer, String> {
     let ask = async |target: &HttpTarget<'_>| {
         let left = until.saturating_sub(world.monotonic());
         let asked = world.timeout(left, get(world, with_tls, target)).await;
@@ -156,7 +181,7 @@ async fn get(world: &World, with_tls: bool, target: &HttpTarget<'_>) -> Result<A
         return super::http::get(stream, target).await;
     }
     let stream = crate::tls::connect_unverified(stream, target.host).await?;
-    super::http::get(stream, target).await
+    super::http::get(Box::new(stream), target).await
 }
 
 #[cfg(test)]
@@ -192,7 +217,8 @@ mod tests {
             });
             let target =
                 HttpTarget { https: false, host: "127.0.0.1", port: 8080, path, headers: &[], user_agent: "kube-probe/1.36" };
-            let answer = http_get(&world, true, &target, Duration::from_secs(1)).await;
+            let until = world.monotonic() + Duration::from_secs(1);
+            let answer = http_get(&world, true, &target, until).await;
             server.abort();
             answer.map(|answer| answer.status)
         });

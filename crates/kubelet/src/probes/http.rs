@@ -10,9 +10,10 @@ use std::fmt::Write as _;
 use std::mem::MaybeUninit;
 
 use daruma_api::core::v1::HTTPHeader;
+use daruma_world::net::Stream;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Longest body that is waited for (`maxRespBodyLength`).
 const BODY_BYTES: usize = 10 * 1024;
@@ -101,8 +102,7 @@ impl HttpTarget<'_> {
     }
 }
 
-/// What came back.
-#[derive(Debug)]
+/// An answer of which the head has come.
 pub struct Answer {
     /// Status.
     pub status: u16,
@@ -110,56 +110,65 @@ pub struct Answer {
     pub(super) location: Option<String>,
     framing: Body,
     content: Vec<u8>,
+    stream: Box<dyn Stream>,
 }
 
 impl Answer {
+    /// The body, as far as it is read.
+    ///
+    /// # Errors
+    /// It breaks off.
+    pub async fn body(mut self) -> Result<String, String> {
+        while !self.framing.is_whole(&self.content) && self.content.len() < BODY_BYTES {
+            if self.stream.read_buf(&mut self.content).await.map_err(|error| error.to_string())? == 0 {
+                if self.framing == Body::UntilEnd {
+                    break;
+                }
+                return Err("unexpected EOF".to_owned());
+            }
+        }
+        let content = match self.framing {
+            Body::Bytes(count) => &self.content[..self.content.len().min(usize::try_from(count).unwrap_or(usize::MAX))],
+            Body::UntilEnd => &self.content[..],
+            Body::Chunks => {
+                let chunks = chunks(&self.content);
+                if chunks.is_broken {
+                    return Err("invalid byte in chunk length".to_owned());
+                }
+                &chunks.held.concat()
+            }
+        };
+        Ok(String::from_utf8_lossy(&content[..content.len().min(BODY_BYTES)]).into_owned())
+    }
+
     /// One that leads elsewhere.
     #[cfg(test)]
     pub(super) fn redirect(status: u16, location: &str) -> Self {
-        Self { status, location: Some(location.to_owned()), framing: Body::UntilEnd, content: Vec::new() }
-    }
-
-    /// The body as far as it was read.
-    pub(super) fn body(&self) -> String {
-        let content = match &self.framing {
-            Body::Bytes(count) => &self.content[..self.content.len().min(usize::try_from(*count).unwrap_or(usize::MAX))],
-            Body::UntilEnd => &self.content[..],
-            Body::Chunks => &chunks(&self.content).held.concat(),
-        };
-        String::from_utf8_lossy(&content[..content.len().min(BODY_BYTES)]).into_owned()
+        let stream = Box::new(tokio::io::duplex(1).0);
+        Self { status, location: Some(location.to_owned()), framing: Body::UntilEnd, content: Vec::new(), stream }
     }
 }
 
-/// Asks, and gives the answer once its body has come as well.
+/// Asks, and gives the answer once its head has come.
 ///
 /// # Errors
 /// The request is none of HTTP, or no answer came: for a person.
-pub(super) async fn get<S>(mut stream: S, target: &HttpTarget<'_>) -> Result<Answer, String>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+pub(super) async fn get(mut stream: Box<dyn Stream>, target: &HttpTarget<'_>) -> Result<Answer, String> {
     let lost = |error: std::io::Error| error.to_string();
     stream.write_all(target.request()?.as_bytes()).await.map_err(lost)?;
     stream.flush().await.map_err(lost)?;
     let mut answer = Vec::with_capacity(ROOM);
-    let head = loop {
+    loop {
         if stream.read_buf(&mut answer).await.map_err(lost)? == 0 {
             return Err("EOF".to_owned());
         }
-        if let Some(head) = final_head(&mut answer)? {
-            break head;
+        if let Some(Head { status, location, body }) = final_head(&mut answer)? {
+            return Ok(Answer { status, location, framing: body, content: answer, stream });
         }
         if answer.len() > HEAD_BYTES {
             return Err("net/http: server response headers exceeded the limit".to_owned());
         }
-    };
-    // Only the status counts: a longer body is cut off, and so is one that breaks.
-    while !head.body.is_whole(&answer) && answer.len() <= BODY_BYTES {
-        if !matches!(stream.read_buf(&mut answer).await, Ok(1..)) {
-            break;
-        }
     }
-    Ok(Answer { status: head.status, location: head.location, framing: head.body, content: answer })
 }
 
 /// How the end of a body is known.
@@ -185,25 +194,30 @@ impl Body {
 struct Chunks<'a> {
     held: Vec<&'a [u8]>,
     is_whole: bool,
+    is_broken: bool,
 }
 
 fn chunks(mut content: &[u8]) -> Chunks<'_> {
-    let mut held = Vec::new();
-    loop {
+    let (mut held, mut is_broken) = (Vec::new(), false);
+    let is_whole = loop {
         match httparse::parse_chunk_size(content) {
-            // Nobody knows what comes behind a broken one.
-            Ok(httparse::Status::Complete((_, 0))) | Err(httparse::InvalidChunkSize) => return Chunks { held, is_whole: true },
+            Ok(httparse::Status::Complete((_, 0))) => break true,
             Ok(httparse::Status::Complete((start, size))) => {
                 let end = usize::try_from(size).ok().and_then(|size| start.checked_add(size));
                 held.push(&content[start..end.unwrap_or(usize::MAX).min(content.len())]);
                 // Behind each chunk there is a line break.
                 let next = end.and_then(|end| content.get(end.checked_add(2)?..));
-                let Some(rest) = next else { return Chunks { held, is_whole: false } };
+                let Some(rest) = next else { break false };
                 content = rest;
             }
-            Ok(httparse::Status::Partial) => return Chunks { held, is_whole: false },
+            Ok(httparse::Status::Partial) => break false,
+            Err(httparse::InvalidChunkSize) => {
+                is_broken = true;
+                break true;
+            }
         }
-    }
+    };
+    Chunks { held, is_whole, is_broken }
 }
 
 #[derive(Debug)]
@@ -263,12 +277,15 @@ fn parse(answer: &[u8]) -> Result<Option<(usize, Head)>, String> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
+    use std::time::Duration;
+
+    use daruma_world::Elapsed;
 
     use super::*;
 
-    /// Asks somebody who sends these pieces and then keeps still, or closes where the last one is empty.
-    fn ask(pieces: &'static [&'static str]) -> Result<Answer, String> {
+    /// Status and body of somebody who sends these pieces and then keeps still, or closes where the last one is empty.
+    fn ask(pieces: &[&str]) -> (Result<u16, String>, Result<String, String>) {
+        let pieces: Vec<String> = pieces.iter().map(|piece| (*piece).to_owned()).collect();
         daruma_sim::run(1, |world| async move {
             let (near, mut far) = tokio::io::duplex(64 * 1024);
             let sending = world.clone();
@@ -278,66 +295,70 @@ mod tests {
                         return;
                     }
                     far.write_all(piece.as_bytes()).await.expect("somebody reads");
-                    sending.sleep(std::time::Duration::from_millis(1)).await;
+                    sending.sleep(Duration::from_millis(1)).await;
                 }
                 std::future::pending::<()>().await;
             });
             let target =
                 HttpTarget { https: false, host: "10.0.0.1", port: 80, path: "x", headers: &[], user_agent: "kube-probe/1.36" };
-            let answer = world.timeout(std::time::Duration::from_secs(1), get(near, &target)).await;
+            let limit = Duration::from_secs(1);
+            let answer = world.timeout(limit, get(Box::new(near), &target)).await.unwrap_or_else(no_end);
+            let (status, body) = match answer {
+                Ok(answer) => (Ok(answer.status), world.timeout(limit, answer.body()).await.unwrap_or_else(no_end)),
+                Err(error) => (Err(error.clone()), Err(error)),
+            };
             task.abort();
-            answer.unwrap_or_else(|_| Err("no end".to_owned()))
+            (status, body)
         })
     }
 
-    #[track_caller]
-    fn check(pieces: &'static [&'static str], expected: Result<u16, &str>) {
-        assert_eq!(ask(pieces).map(|answer| answer.status), expected.map_err(str::to_owned), "{pieces:?}");
+    fn no_end<T>(_: Elapsed) -> Result<T, String> {
+        Err("no end".to_owned())
     }
 
-    #[test]
-    fn bodies() {
-        let body = |pieces| ask(pieces).expect("an answer").body();
-        assert_eq!(body(&["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok, and more"]), "ok");
-        assert_eq!(body(&["HTTP/1.0 200 OK\r\n\r\nall that comes", ""]), "all that comes");
-        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert_eq!(body(Box::leak(Box::new([head, "4\r\nwiki\r\n5;x=y\r\npedia\r\n0\r\n\r\n"]))), "wikipedia");
-        assert_eq!(body(Box::leak(Box::new([head, "4\r\nwiki\r\n5\r\nped", ""]))), "wikiped");
-        assert_eq!(body(Box::leak(Box::new([head, &*"x".repeat(2 * BODY_BYTES).leak()]))), "");
-        assert_eq!(body(Box::leak(Box::new(["HTTP/1.0 200 OK\r\n\r\n", &*"x".repeat(2 * BODY_BYTES).leak()]))).len(), BODY_BYTES);
+    #[track_caller]
+    fn check(pieces: &[&str], status: u16, body: Result<&str, &str>) {
+        assert_eq!(ask(pieces), (Ok(status), body.map(str::to_owned).map_err(str::to_owned)), "{pieces:?}");
     }
 
     #[test]
     fn answers() {
-        check(&["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"], Ok(200));
-        check(&["HTTP/1.1 302 Found\r\nLocation: /else", "where\r\ncontent-length:0\r\n\r\n"], Ok(302));
-        check(&["HTTP/1.1 503 \r\nContent-Length: 5\r\n\r\nno", "pe", "."], Ok(503));
-        check(&["HTTP/1.1 204 No Content\r\n\r\n"], Ok(204));
-        check(&["HTTP/1.1 101 Switching Protocols\r\n\r\n"], Ok(101));
-        check(&["HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 2", "00 OK\r\nContent-Length: 0\r\n\r\n"], Ok(200));
-        check(&["HTTP/1.0 200 OK\r\n\r\nall that comes", ""], Ok(200));
-        check(&["HTTP/1.0 200 OK\r\n\r\nno end"], Err("no end"));
-        check(&["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"], Err("no end"));
-        check(&["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", ""], Ok(200));
-        check(&["HTTP/1.1 200 OK\r\n", ""], Err("EOF"));
-        check(&["", ""], Err("EOF"));
+        check(&["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok, and more"], 200, Ok("ok"));
+        check(&["HTTP/1.1 302 Found\r\nLocation: /else", "where\r\ncontent-length:0\r\n\r\n"], 302, Ok(""));
+        check(&["HTTP/1.1 503 \r\nContent-Length: 5\r\n\r\nno", "pe", "."], 503, Ok("nope."));
+        check(&["HTTP/1.1 204 No Content\r\n\r\n"], 204, Ok(""));
+        check(&["HTTP/1.1 101 Switching Protocols\r\n\r\n"], 101, Ok(""));
+        check(&["HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 2", "00 OK\r\nContent-Length: 0\r\n\r\n"], 200, Ok(""));
+        check(&["HTTP/1.0 200 OK\r\n\r\nall that comes", ""], 200, Ok("all that comes"));
+        check(&["HTTP/1.0 200 OK\r\n\r\nno end"], 200, Err("no end"));
+        check(&["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"], 200, Err("no end"));
+        check(&["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", ""], 200, Err("unexpected EOF"));
+        let long = "x".repeat(BODY_BYTES);
+        check(&["HTTP/1.0 200 OK\r\n\r\n", &long, &long], 200, Ok(&long));
+    }
+
+    #[test]
+    fn no_answers() {
         let broken = "net/http: HTTP/1.x transport connection broken: malformed HTTP response \"SSH-2.0-OpenSSH\"";
-        check(&["SSH-2.0-OpenSSH\r\n"], Err(broken));
+        for (pieces, expected) in [
+            (&["HTTP/1.1 200 OK\r\n", ""][..], "EOF"),
+            (&[""], "EOF"),
+            (&["SSH-2.0-OpenSSH\r\n"], broken),
+            (&["HTTP/1.1 200 OK\r\n"], "no end"),
+        ] {
+            assert_eq!(ask(pieces).0, Err(expected.to_owned()), "{pieces:?}");
+        }
     }
 
     #[test]
     fn bodies_in_chunks() {
         let head = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: Chunked\r\n\r\n";
-        check(Box::leak(Box::new([head, "4\r\nwiki\r\n5;x=y\r\npe", "dia\r\n0\r\n\r\n"])), Ok(200));
-        check(Box::leak(Box::new([head, "4\r\nwiki\r\n0"])), Err("no end"));
-        check(Box::leak(Box::new([head, "4\r\nwiki\r\nz\r\n"])), Ok(200));
-        check(
-            Box::leak(Box::new([
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n",
-                &*"x".repeat(BODY_BYTES).leak(),
-            ])),
-            Ok(200),
-        );
+        check(&[head, "4\r\nwiki\r\n5;x=y\r\npe", "dia\r\n0\r\n\r\n"], 200, Ok("wikipedia"));
+        check(&[head, "4\r\nwiki\r\n0"], 200, Err("no end"));
+        check(&[head, "4\r\nwiki\r\n5\r\nped", ""], 200, Err("unexpected EOF"));
+        check(&[head, "4\r\nwiki\r\nz\r\n"], 200, Err("invalid byte in chunk length"));
+        let long = "x".repeat(BODY_BYTES);
+        check(&[head, "ffff\r\n", &long], 200, Ok(&long));
     }
 
     #[test]

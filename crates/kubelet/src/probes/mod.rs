@@ -20,7 +20,7 @@ use crate::cell::PodCell;
 use crate::plan::is_sidecar;
 use crate::shared::Shared;
 use crate::worker::look;
-use check::Found;
+use check::{Found, NoResult};
 pub use state::{Kind, ProbeState, Step};
 
 /// So often a probe is made until it has a result (`maxProbeRetries`).
@@ -164,9 +164,9 @@ async fn ask(
             shared.recorder.container_warning(pod, &spec.name, "Unhealthy", format!("{title} probe failed: {output}"));
             Some(false)
         }
-        Err(error) => {
+        Err(NoResult { state, why }) => {
             if !cell.is_ending() {
-                let message = format!("{title} probe errored and resulted in Failure state: {error}");
+                let message = format!("{title} probe errored and resulted in {state} state: {why}");
                 shared.recorder.container_warning(pod, &spec.name, "Unhealthy", message);
             }
             None
