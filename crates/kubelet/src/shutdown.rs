@@ -57,7 +57,7 @@ pub async fn run(shared: &Arc<Shared>) {
         return;
     }
     tracing::info!("the node shuts down");
-    shared.recorder.node("NodeShutdown", "Shutdown manager detected shutdown event");
+    shared.recorder.node("Shutdown", "Shutdown manager detected shutdown event");
     shared.node_due.notify_one();
     let started_at = shared.now();
     store(shared, started_at, None).await;

@@ -34,7 +34,7 @@ pub async fn run(shared: Arc<Shared>) {
     crate::mirror::look(&shared);
     let mut sent_at = shared.world.monotonic();
     let mut first = true;
-    let mut last = None;
+    let mut last = Last::default();
     loop {
         let due = first || shared.world.monotonic().saturating_sub(sent_at) >= shared.config.node_status_report_frequency;
         let failed = match report_repeatedly(&shared, due, &mut last).await {
@@ -154,23 +154,33 @@ fn tell(shared: &Shared, events: Vec<&'static str>) {
     }
 }
 
-/// The node's object, and what its status was made of, at the last look.
-type Last = Option<(Arc<Node>, Ground)>;
+/// What was seen at the last look.
+#[derive(Default)]
+struct Last {
+    /// The node's object, and what its status was made of.
+    look: Option<(Arc<Node>, Ground)>,
+    is_cordoned: bool,
+}
 
 /// Computes the status and sends it where it changed or is due; `true` when it was sent.
 async fn report(shared: &Shared, due: bool, last: &mut Last) -> Result<bool, ClientError> {
     let api = shared.client.cluster::<Node>();
     // The copy is kept current by a watch. Who deletes the object means it: only a kubelet that starts registers its node.
     let Some(node) = shared.node.lock().expect("no panic while held").clone() else { return Ok(false) };
+    let is_cordoned = node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true));
+    if is_cordoned != last.is_cordoned {
+        last.is_cordoned = is_cordoned;
+        tell(shared, vec![if is_cordoned { "NodeNotSchedulable" } else { "NodeSchedulable" }]);
+    }
     let never = NodeStatus::default();
     let old = node.status.as_ref().unwrap_or(&never);
     let ground = survey(shared).await;
-    if !due && last.as_ref().is_some_and(|(seen, before)| Arc::ptr_eq(seen, &node) && *before == ground) {
+    if !due && last.look.as_ref().is_some_and(|(seen, before)| Arc::ptr_eq(seen, &node) && *before == ground) {
         return Ok(false);
     }
     let new = compute(shared, &ground, old);
     if !due && !differs(old, &new) {
-        *last = Some((node, ground));
+        last.look = Some((node, ground));
         return Ok(false);
     }
     let old_boot = old.node_info.as_ref().map(|info| info.boot_id.clone()).filter(|id| !id.is_empty());

@@ -32,6 +32,7 @@ fn ordinary_pods_end_before_critical_ones() {
         world.spawn("terminate", async move { kubelet.terminate().await });
         node.sleep(1000).await;
         assert_eq!(node.condition("nodes", "w", "Ready"), "False/KubeletNotReady");
+        assert_eq!(node.api.events("Shutdown"), [("Shutdown manager detected shutdown event".to_owned(), 1)]);
         assert_eq!(node.end_of("plain"), ("Failed".into(), "Terminated".into(), MESSAGE.into()));
         assert_eq!(node.condition("pods", "default/plain", "DisruptionTarget"), "True/TerminationByKubelet");
         assert_eq!(node.end_of("stubborn").0, "Running", "it has 20 seconds");

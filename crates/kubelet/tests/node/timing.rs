@@ -48,6 +48,29 @@ fn mounts_that_fail_are_tried_ever_more_rarely() {
 }
 
 #[test]
+fn a_cordon_is_told_with_the_next_status() {
+    daruma_sim::run(4, |world| async move {
+        let node = Node::new(&world);
+        node.start("b1");
+        node.sleep(1000).await;
+        let cordon = |is_cordoned: bool| {
+            let mut object = node.api.get("nodes", "w").expect("registered");
+            object["spec"]["unschedulable"] = is_cordoned.into();
+            node.api.put("nodes", object);
+        };
+        let told = || ["NodeNotSchedulable", "NodeSchedulable"].map(|reason| node.api.events(reason));
+        assert_eq!(told(), [vec![], vec![]]);
+        cordon(true);
+        node.sleep(10_000).await;
+        let event = |reason: &str| vec![(format!("Node w status is now: {reason}"), 1)];
+        assert_eq!(told(), [event("NodeNotSchedulable"), vec![]]);
+        cordon(false);
+        node.sleep(30_000).await;
+        assert_eq!(told(), [event("NodeNotSchedulable"), event("NodeSchedulable")]);
+    });
+}
+
+#[test]
 fn a_deleted_node_comes_back_with_the_next_kubelet_only() {
     daruma_sim::run(3, |world| async move {
         let node = Node::new(&world);
